@@ -1,0 +1,111 @@
+"""The network alone: how long it takes, how much it computes, and what the steadiness behind it costs.
+
+Each public function but `count` is a trial.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.trial import CpuMeter, Result, peak_rss_mb
+from model.generator import CHROMA_STRIDE, Generator
+from stream.config import RuntimeName, Settings
+from stream.engine import Engine, Geometry
+from stream.frame import Frame
+from stream.runtime import Array, Runtime, find_release, golden_frames, open_runtime
+
+_WARM_UP, _FEWEST = 2, 5
+_FILM = (480, 854)
+_STEADY_FRAMES = 48
+
+
+def measure(*, runtime: RuntimeName, rows: int, columns: int, seconds: float) -> Result:
+    """Milliseconds of a frame at a working size, in batches as the engine hands them over and alone."""
+    size = (rows, columns)
+    settings = Settings(runtime=runtime)
+    network = open_runtime(settings, size).runtime
+    pictures = np.resize(golden_frames(size), (settings.batch, 1, *size))
+    batches = _time(network, pictures, seconds)
+    single = _time(network, pictures[:1], seconds)
+    ms = float(np.median(batches["wall_ms"]))
+    steady_ms = _steady_ms(settings, size)
+    return {
+        "name": network.name,
+        "batch": settings.batch,
+        "batches": len(batches["wall_ms"]),
+        "ms": round(ms, 2),
+        "ms_p95": round(float(np.quantile(batches["wall_ms"], 0.95)), 2),
+        "cpu_ms": round(float(np.median(batches["cpu_ms"])), 2),
+        "single_ms": round(float(np.median(single["wall_ms"])), 2),
+        "steady_ms": round(steady_ms, 2),
+        "steady_share": round(steady_ms / ms, 3),
+        "peak_rss_mb": peak_rss_mb(),
+    }
+
+
+def _time(network: Runtime, pictures: Array, seconds: float) -> dict[str, list[float]]:
+    """Wall and CPU milliseconds a picture, for every batch measured."""
+    for _ in range(_WARM_UP):
+        network.start(pictures)()
+    wall_ms: list[float] = []
+    cpu_ms: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(wall_ms) < _FEWEST or time.perf_counter() < end:
+        wall, cpu = time.perf_counter(), time.process_time()
+        network.start(pictures)()
+        wall_ms.append(1000 * (time.perf_counter() - wall) / len(pictures))
+        cpu_ms.append(1000 * (time.process_time() - cpu) / len(pictures))
+    return {"wall_ms": wall_ms, "cpu_ms": cpu_ms}
+
+
+class _Canned:
+    """A runtime that has its answer ready."""
+
+    name = "canned"
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        shape = (2, size[0] // CHROMA_STRIDE, size[1] // CHROMA_STRIDE)
+        self._chroma = np.random.default_rng(1).normal(0, 0.05, shape).astype(np.float32)
+
+    def start(self, luma: Array) -> Callable[[], Array]:
+        """The same chroma for every picture."""
+        chroma = np.broadcast_to(self._chroma, (len(luma), *self._chroma.shape)).copy()
+        return lambda: chroma
+
+
+def _steady_ms(settings: Settings, size: tuple[int, int]) -> float:
+    """Wall milliseconds of the smoothing a frame, through the engine."""
+    meter = CpuMeter()
+    random = np.random.default_rng(2)
+    frame = Frame(planes=(random.integers(16, 236, _FILM, np.uint8),))
+    engine = Engine(_Canned(size), Geometry(content=size, padded=size), settings=settings, meter=meter)
+    for _ in engine.run([frame] * _STEADY_FRAMES):
+        pass
+    return 1000 * meter.seconds["steady"] / _STEADY_FRAMES
+
+
+def count(size: tuple[int, int]) -> dict[str, float]:
+    """What one frame asks of any runtime: GMAC, and millions of values that its layers read and write.
+
+    Each convolution is taken to read its input and weights once and to write its output once, with norm and
+    activation folded in: the least that layer after layer can do.
+    """
+    with torch.device("meta"):
+        generator = Generator(find_release(Settings.weights).config).eval()
+        macs: list[int] = []
+        values: list[int] = []
+
+        def note(layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+            weight = layer.get_parameter("weight")
+            macs.append(result.numel() * weight[0].numel())
+            values.append(given[0].numel() + weight.numel() + result.numel())
+
+        for layer in generator.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.register_forward_hook(note)
+        with torch.no_grad():
+            generator.natural(torch.zeros(1, 1, *size))
+    return {"gmac": round(sum(macs) / 1e9, 3), "million_values": round(sum(values) / 1e6, 2)}

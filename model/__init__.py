@@ -1,0 +1,1 @@
+"""The networks and the tensor arithmetic around them; imports torch only."""

@@ -1,0 +1,111 @@
+"""Released weights: a table (weights.json) of file, sha256, licence and sources; safetensors only."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from model.generator import Generator, GeneratorConfig
+
+FOLDER = Path(__file__).parent
+TABLE = FOLDER / "weights.json"
+STYLE_PARTS = ("luma_head.", ".modulation.")
+"""Tensors of the style path, which a release of the natural look leaves out."""
+
+
+class WeightsError(RuntimeError):
+    """A file of weights that is missing, changed or of another network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """One row of the table."""
+
+    name: str
+    file: str
+    sha256: str
+    version: str
+    licence: str
+    graphs: tuple[str, ...]
+    """Which graphs these weights were trained for: "natural", and "fused" once style is."""
+    config: GeneratorConfig
+    sources: tuple[str, ...]
+    """Training sources, by name."""
+    mean_chroma: tuple[float, float]
+    """Mean Cb, Cr of the training photographs: a row of the evaluation."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return FOLDER / self.file
+
+
+def releases() -> dict[str, Release]:
+    """The table, by name."""
+    return {name: _release(name, row) for name, row in json.loads(TABLE.read_text()).items()}
+
+
+def _release(name: str, row: dict[str, Any]) -> Release:
+    config = GeneratorConfig(**row["config"] | {"widths": tuple(row["config"]["widths"])})
+    lists = {key: tuple(row[key]) for key in ("graphs", "sources", "mean_chroma")}
+    return Release(**row | lists | {"name": name, "config": config})
+
+
+def enter(release: Release) -> None:
+    """Writes a release into the table, in the place of an earlier one of its name."""
+    rows = json.loads(TABLE.read_text())
+    row = asdict(release)
+    rows[row.pop("name")] = row
+    TABLE.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def load(release: Release) -> Generator:
+    """The generator of a release, fp32, in eval mode; WeightsError unless the file is the very one of the table."""
+    if not release.path.is_file():
+        raise WeightsError(f"{release.path}: the weights {release.name!r} are missing; install the package again")
+    found = hashlib.sha256(release.path.read_bytes()).hexdigest()
+    if found != release.sha256:
+        raise WeightsError(f"{release.path}: sha256 {found[:12]}, {release.sha256[:12]} expected; install it again")
+    return load_path(release.path, release.config)
+
+
+def load_path(path: Path, config: GeneratorConfig | None = None) -> Generator:
+    """The generator of any exported file, fp32, in eval mode."""
+    try:
+        state = {name: value.float() for name, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: no safetensors file ({error})") from error
+    generator = Generator(config)
+    wanted = {name for name in generator.state_dict() if not name.endswith("num_batches_tracked")}
+    missing = {name for name in wanted - state.keys() if not is_style(name)}
+    strange = state.keys() - wanted
+    if missing or strange:
+        raise WeightsError(
+            f"{path}: not this network's weights ({len(missing)} missing, {len(strange)} unknown tensors)"
+        )
+    generator.load_state_dict(state, strict=False)
+    return generator.eval()
+
+
+def is_style(name: str) -> bool:
+    """Whether a tensor belongs to the style path alone."""
+    return name.startswith(STYLE_PARTS[0]) or STYLE_PARTS[1] in name
+
+
+def export(generator: Generator, path: Path, *, style: bool = False) -> str:
+    """Writes the weights as FP16 safetensors, the style path only if it is trained; the file's sha256."""
+    state = {
+        name: value.detach().to("cpu", torch.float16).contiguous()
+        for name, value in generator.state_dict().items()
+        if not name.endswith("num_batches_tracked") and (style or not is_style(name))
+    }
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise WeightsError("the weights leave the range of FP16; they are not written")
+    save_file(state, path)
+    path.chmod(0o644)  # safetensors makes it private; a package is read by all
+    return hashlib.sha256(path.read_bytes()).hexdigest()

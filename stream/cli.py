@@ -1,0 +1,53 @@
+"""The entry point of `kinochrome`: whatever fails becomes one line on stderr and an exit code (DESIGN 10).
+
+The commands themselves are in stream/commands.py, which is imported only when Ctrl-C is already taken care of.
+"""
+
+import errno
+import sys
+
+from stream.errors import Interrupted, KinochromeError, OutputError, ResourceError
+from stream.stop import Stop
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What torch, OpenCV and C++ say when memory runs out; none of them raises MemoryError.
+_NO_MEMORY = ("allocate memory", "out of memory", "insufficient memory", "bad_alloc", "bad allocation")
+
+
+def main() -> None:
+    """Runs the command that argv names and ends the program with its exit code."""
+    stop = Stop()
+    stop.listen()
+    raise SystemExit(run(sys.argv[1:], stop))
+
+
+def run(arguments: list[str], stop: Stop) -> int:
+    """The exit code of a command."""
+    try:
+        from stream import commands
+
+        return commands.run(arguments, stop)
+    except Exception as error:
+        failure = _as_ours(error, stop)
+        if failure is None:
+            raise
+        # Names of files may hold line breaks and bytes that are no text.
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(failure))
+        sys.stderr.write(f"kinochrome: {line}\n")
+        return failure.exit_code
+
+
+def _as_ours(error: Exception, stop: Stop) -> KinochromeError | None:
+    """What a person should be told; None where it is a mistake in the program, whose traceback is wanted."""
+    if isinstance(error, KinochromeError):
+        return error
+    try:
+        stop.check()
+    except Interrupted as interrupted:  # a library made another error of it
+        return interrupted
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+        return ResourceError("not enough memory; close other programs, or try a smaller --short-side")
+    if isinstance(error, OSError):
+        kind = ResourceError if error.errno in _FULL else OutputError
+        return kind(f"{error.filename or 'output'}: {error.strerror or error}")
+    return None

@@ -1,0 +1,436 @@
+"""The writing half of video files: pictures are encoded, every other stream goes along packet for packet.
+
+    info = probe("reel.mkv")
+    output = plan_output(info, Path("reel-colour.mkv"))
+    with Writer(output, info, metadata={"comment": "colours are machine-made"}) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+The film is written as NAME.part.EXT and gets its name once it is complete and on the disk. Whatever ends the work
+before, the part file is closed and plays up to where it got.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
+from fractions import Fraction
+from functools import cache
+from types import TracebackType
+from typing import Self, cast
+
+import av
+import av.error
+import av.filter
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.codec.context import Flags, ThreadType
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+from av.subtitles.codeccontext import SubtitleCodecContext
+from av.subtitles.stream import SubtitleStream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from stream.errors import OutputError
+from stream.film import Info
+from stream.frame import Frame, Plane
+from stream.matroska import ROOM, write_pixel_aspect
+from stream.media import film_stream, open_film, plane_rows, read_packets
+from stream.part import FULL, claim, finish_part, naming_failures
+from stream.plan import Copied, Output, plan_output
+
+__all__ = ["Output", "Writer", "plan_output"]
+
+_LARGEST_TIMESCALE = 1 << 30
+_CLOCKS = {"matroska": Fraction(1, 1000), "mpegts": Fraction(1, 90000)}
+_MOVIE_CLOCK = "90000"  # mp4's default, 1/1000 s, rounds when each track begins
+_FRAGMENTS = {
+    # mp4 in fragments of a second while it grows, so that a power cut costs seconds; an ordinary mp4 in the end.
+    # Without delay_moov the times of the first pictures and of the sound's priming come out wrong (FFmpeg 8.1).
+    "movflags": "hybrid_fragmented+delay_moov",
+    "frag_duration": "1000000",
+    "flush_packets": "1",
+    "movie_timescale": _MOVIE_CLOCK,
+}
+_MUXER_OPTIONS: dict[str, dict[str, str]] = {
+    # The priming of AAC and MP3 lies before zero; the default would move everything else by it, 21 ms and more.
+    "matroska": {"avoid_negative_ts": "disabled"},
+    "mp4": _FRAGMENTS,
+    "mov": _FRAGMENTS,
+    "mpegts": {"mpegts_copyts": "1"},  # else the muxer moves all times by 1.4 s
+}
+# The tags that FFmpeg's muxers have fields for; any other needs QuickTime's free-form list (both measured, FFmpeg 8.1).
+# fmt: off
+_FIELDS = {
+    "mp4": frozenset({
+        "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
+        "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "track", "disc",
+        "creation_time",
+    }),
+    "mov": frozenset({
+        "title", "artist", "album", "date", "comment", "genre", "copyright", "make", "model", "location",
+        "creation_time",
+    }),
+}
+# fmt: on
+# What muxers and mkvmerge note about the very file; wrong in another.
+_FILE_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
+_TRACK_TAGS = ("encoder", "duration", "bps", "number_of_frames", "number_of_bytes", "_statistics", "vendor_id")
+# QuickTime knows these languages by their bibliographic code alone (ISO 639-2/B).
+_QUICKTIME_LANGUAGES = {
+    "deu": "ger",
+    "nld": "dut",
+    "isl": "ice",
+    "ell": "gre",
+    "zho": "chi",
+    "sqi": "alb",
+    "hye": "arm",
+}
+_CHANNELS = {1: "mono", 2: "stereo"}
+_TOP_FIELD_FIRST, _BOTTOM_FIELD_FIRST = 2, 3  # AV_FIELD_TT, AV_FIELD_BB
+
+
+class Writer:
+    """Writes frames and brings the other streams of the film along; a context manager.
+
+    Memory is constant in the film's length: the input is read a second time for its other streams, in step with the
+    pictures.
+    """
+
+    def __init__(self, output: Output, info: Info, *, metadata: dict[str, str] | None = None) -> None:
+        self._output = output
+        self._info = info
+        self._clock = _CLOCKS.get(output.container) or Fraction(1, min(info.time_base.denominator, _LARGEST_TIMESCALE))
+        self._last_pts: int | None = None
+        self._frames = 0
+        self._closed = False
+        with self._naming_failures(), ExitStack() as undo:
+            undo.enter_context(claim(output.part))
+            source = undo.enter_context(open_film(info.path))
+            self._container = self._open(source, metadata or {})
+            self._claim = undo.pop_all()
+
+    @property
+    def frames(self) -> int:
+        """Pictures written so far."""
+        return self._frames
+
+    @property
+    def packets_lost(self) -> int:
+        """Packets of other streams that the output's container refused."""
+        return self._companions.lost
+
+    @property
+    def position_s(self) -> float:
+        """Time of the last picture written."""
+        return float((self._last_pts or 0) * self._clock)
+
+    def write(self, frame: Frame) -> None:
+        """Encodes one picture at its own time; brings the other streams along up to it."""
+        with self._naming_failures():
+            picture = self._picture(frame)
+            picture.pts = self._time(frame)
+            picture.time_base = self._clock
+            self._frames += 1
+            if self._fields is not None:
+                self._fields.vpush(picture)
+                picture = self._fields.vpull()
+            self._container.mux(self._stream.encode(picture))
+            self._companions.advance(self.position_s)
+
+    def close(self) -> None:
+        """Finishes the film: the other streams' rest, the trailer, the disk, the name."""
+        if self._closed:
+            return
+        try:
+            with self._naming_failures():
+                if not self._frames:
+                    raise OutputError(f"{self._output.path}: not written, because no picture came")
+                self._container.mux(self._stream.encode(None))
+                self._companions.advance(None)
+                self._shut()
+                if self._shaped:
+                    size = (self._info.width, self._info.height)
+                    write_pixel_aspect(self._output.part, self._stream_number, size, self._info.pixel_aspect)
+                finish_part(self._output.part, self._output.path)
+                self._claim.close()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Closes the part file so that it plays; the error that led here is the one to tell."""
+        if not self._closed:
+            with suppress(av.error.FFmpegError, OSError):
+                self._container.mux(self._stream.encode(None))
+            with suppress(av.error.FFmpegError, OSError):
+                self._shut()
+        with suppress(OSError):
+            if not self._frames:  # a header alone plays nothing
+                self._output.part.unlink(missing_ok=True)
+            self._claim.close()
+
+    def _naming_failures(self) -> AbstractContextManager[None]:
+        return naming_failures(self._output.part, av.error.FFmpegError)
+
+    def _shut(self) -> None:
+        self._closed = True
+        self._companions.close()
+        self._container.close()
+
+    def _open(self, source: InputContainer, metadata: dict[str, str]) -> OutputContainer:
+        """The part file with all its streams in the order of the input, its header written."""
+        output = self._output
+        tags = {key: value for key, value in source.metadata.items() if key.lower() not in _FILE_TAGS}
+        options = dict(_MUXER_OPTIONS[output.container])
+        if "frag_duration" in options and not all(_goes_into_fragments(stream) for stream in source.streams):
+            options = {"movie_timescale": _MOVIE_CLOCK}
+        fields = _FIELDS.get(output.container)
+        if fields is None:
+            tags |= metadata
+        elif {key.lower() for key in tags} <= fields:
+            tags = _fold(tags, metadata, fields)
+        else:
+            tags |= metadata
+            options["movflags"] = "+".join([*filter(None, [options.get("movflags")]), "use_metadata_tags"])
+        container = av.open(f"file:{output.part}", "w", format=output.container, container_options=options)
+        self._companions = _Companions(source, container)
+        copied = {stream.index: stream for stream in output.copied}
+        for stream in source.streams:
+            if stream.index == self._info.stream_index:
+                self._stream = self._add_film(container, film_stream(source, self._info.path))
+            elif stream.index in copied:
+                self._companions.add(stream, copied[stream.index])
+        container.metadata.update(tags)
+        if output.chapters:
+            container.set_chapters(source.chapters())
+        container.start_encoding()
+        return container
+
+    def _add_film(self, container: OutputContainer, original: VideoStream) -> VideoStream:
+        output, info = self._output, self._info
+        options = output.options | {"chroma_sample_location": str(info.tags.chroma_location)}
+        stream = cast(VideoStream, container.add_stream(output.codec, rate=info.frame_rate or 25, options=options))
+        stream.width, stream.height, stream.pix_fmt = info.width, info.height, output.pix_fmt
+        stream.time_base = self._clock
+        context = stream.codec_context
+        # PyAV's default, slices, would make x264 code each picture in independent strips.
+        context.thread_type = ThreadType.SLICE if output.codec == "ffv1" else ThreadType.FRAME
+        context.time_base = self._clock
+        context.sample_aspect_ratio = info.pixel_aspect
+        context.color_range = 2 if info.tags.full_range else 1
+        context.colorspace = info.matrix_number
+        context.color_primaries = info.tags.primaries
+        context.color_trc = info.tags.transfer
+        self._fields = None
+        if info.interlaced:
+            context.field_order = _TOP_FIELD_FIRST if info.top_field_first else _BOTTOM_FIELD_FIRST
+            if output.codec == "libx264":
+                context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+            self._fields = self._field_marker()
+        stream.set_display_matrix(info.display_matrix)
+        stream.metadata.update(
+            {key: value for key, value in original.metadata.items() if not key.lower().startswith(_TRACK_TAGS)}
+        )
+        stream.disposition = original.disposition
+        self._shaped = output.container == "matroska" and info.pixel_aspect != 1
+        self._stream_number = stream.index + 1
+        if self._shaped:
+            stream.metadata["title"] = stream.metadata.get("title", "") + ROOM
+        return stream
+
+    def _field_marker(self) -> av.filter.Graph:
+        """Marks pictures as interlaced: encoders take the order of the fields from each picture, PyAV can't set it."""
+        info, graph = self._info, av.filter.Graph()
+        pixels = av.VideoFormat(self._output.pix_fmt, info.width, info.height)
+        source = graph.add_buffer(width=info.width, height=info.height, format=pixels, time_base=self._clock)
+        marker = graph.add("setfield", "mode=tff" if info.top_field_first else "mode=bff")
+        graph.link_nodes(source, marker, graph.add("buffersink")).configure()
+        return graph
+
+    def _time(self, frame: Frame) -> int:
+        """The frame's pts in the output's clock, rounded once; always after the last one."""
+        wanted = 0 if self._last_pts is None else self._last_pts + 1
+        if frame.pts is not None:
+            exact = round(frame.pts * frame.time_base / self._clock)
+            wanted = exact if self._last_pts is None else max(exact, wanted)
+        self._last_pts = wanted
+        return wanted
+
+    def _picture(self, frame: Frame) -> VideoFrame:
+        """A new picture of FFmpeg's with the frame's planes copied in; nothing is left for FFmpeg to convert."""
+        output = self._output
+        if frame.subsampling != output.subsampling and len(frame.planes) == 3:
+            raise ValueError(f"{frame.subsampling = }; the output needs {output.subsampling}")
+        picture = VideoFrame(frame.width, frame.height, output.pix_fmt)
+        kind = np.uint8 if output.depth == 8 else np.uint16
+        for number, rows in enumerate(plane_rows(picture)):
+            target = rows.view(kind)
+            if number < len(frame.planes):
+                plane = self._in_depth(frame, number)
+                target[:, : plane.shape[1]] = plane
+            else:
+                target[...] = 1 << output.depth - 1
+        picture.color_range = 2 if self._info.tags.full_range else 1
+        picture.colorspace = self._info.matrix_number
+        picture.color_primaries = self._info.tags.primaries
+        picture.color_trc = self._info.tags.transfer
+        return picture
+
+    def _in_depth(self, frame: Frame, number: int) -> Plane:
+        """A plane at the output's depth: the very same, or looked up in a table where the output holds fewer bits."""
+        if frame.depth == self._output.depth:
+            return frame.planes[number]
+        table = reduction(frame.depth, self._output.depth, full_range=frame.tags.full_range, chroma=number > 0)
+        reduced: Plane = table[frame.planes[number]]
+        return reduced
+
+
+def _fold(tags: dict[str, str], more: dict[str, str], fields: frozenset[str]) -> dict[str, str]:
+    """All tags in fields that the container has; what has none goes to the comment, where every player shows it."""
+    folded = tags | {key: value for key, value in more.items() if key in fields}
+    remarks = [f"{key}: {value}" for key, value in more.items() if key not in fields]
+    if remarks:
+        folded["comment"] = "; ".join([*([folded["comment"]] if "comment" in folded else []), *remarks])
+    return folded
+
+
+@cache
+def reduction(depth: int, smaller: int, *, full_range: bool, chroma: bool) -> Plane:
+    """The value of `smaller` bits for every value of `depth` bits, [2^depth], rounded; neutral chroma stays neutral."""
+    values = np.arange(1 << depth, dtype=np.float64)
+    if full_range and chroma:
+        middle, smaller_middle = 1 << depth - 1, 1 << smaller - 1
+        values = (values - middle) * ((1 << smaller) - 1) / ((1 << depth) - 1) + smaller_middle
+    elif full_range:
+        values *= ((1 << smaller) - 1) / ((1 << depth) - 1)
+    else:
+        values /= 1 << depth - smaller
+    rounded = np.floor(values + 0.5).clip(0, (1 << smaller) - 1)
+    return rounded.astype(np.uint8) if smaller == 8 else rounded.astype(np.uint16)
+
+
+class _Companions:
+    """The other streams of the film on their way from the input to the output."""
+
+    def __init__(self, source: InputContainer, target: OutputContainer) -> None:
+        self._source = source
+        self._target = target
+        self._streams: dict[int, Stream] = {}
+        self._converted: dict[int, tuple[SubtitleCodecContext, SubtitleCodecContext]] = {}
+        self._packets: Iterator[Packet[Stream]] | None = None
+        self._next: Packet[Stream] | None = None
+        self.lost = 0
+
+    def add(self, stream: Stream, fate: Copied) -> None:
+        """Declares the output's stream for one of the input's."""
+        if fate.how == "attachment":
+            self._attach(stream)
+            return
+        if fate.how == "subtitles":
+            copy = self._convert(stream, fate.codec)
+        else:
+            copy = self._target.add_stream_from_template(stream, opaque=True)
+            _name_channels(copy)
+        copy.metadata.update(stream.metadata)
+        if self._target.format.name == "mov" and stream.language in _QUICKTIME_LANGUAGES:
+            copy.metadata["language"] = _QUICKTIME_LANGUAGES[stream.language]
+        copy.disposition = stream.disposition
+        self._streams[stream.index] = copy
+
+    def _attach(self, stream: Stream) -> None:
+        if stream.type == "attachment":
+            self._target.add_stream_from_template(stream)
+            return
+        # FFmpeg shows a picture attached to a Matroska file as a video stream of one packet.
+        picture = bytes(next(read_packets(self._source, (stream,))))
+        self._source.seek(0)
+        kind = stream.codec_context.name
+        name = stream.metadata.get("filename", f"cover.{kind.replace('mjpeg', 'jpg')}")
+        mime = stream.metadata.get("mimetype", f"image/{kind.replace('mjpeg', 'jpeg')}")
+        self._target.add_attachment(name, mime, picture)
+
+    def _convert(self, stream: Stream, codec: str) -> Stream:
+        decoder = cast(SubtitleCodecContext, stream.codec_context)
+        decoder.open(strict=False)
+        copy = cast(SubtitleStream, self._target.add_stream(codec))
+        copy.codec_context.subtitle_header = decoder.subtitle_header
+        copy.codec_context.time_base = copy.time_base = stream.time_base or Fraction(1, 1000)
+        self._converted[stream.index] = (decoder, copy.codec_context)
+        return copy
+
+    def advance(self, until_s: float | None) -> None:
+        """Writes what comes up to this time; None: all the rest."""
+        if not self._streams:
+            return
+        if self._packets is None:
+            for stream in self._source.streams:
+                if stream.index not in self._streams:
+                    stream.discard = Discard.all
+            wanted = [self._source.streams[index] for index in self._streams]
+            self._packets = (packet for packet in read_packets(self._source, wanted) if packet.size)
+            self._next = next(self._packets, None)
+        while self._next is not None and (until_s is None or _time_s(self._next) <= until_s):
+            self._write(self._next)
+            self._next = next(self._packets, None)
+
+    def _write(self, packet: "Packet[Stream]") -> None:
+        index = packet.stream_index
+        if index in self._converted:
+            converted = self._convert_packet(packet)
+            if converted is None:
+                return
+            packet = converted
+        packet.stream = self._streams[index]
+        try:
+            self._target.mux(packet)
+        except av.error.FFmpegError as error:
+            if error.errno in FULL:
+                raise
+            self.lost += 1
+
+    def _convert_packet(self, packet: "Packet[Stream]") -> "Packet[Stream] | None":
+        decoder, encoder = self._converted[packet.stream_index]
+        text = decoder.decode2(packet)
+        if text is None or not len(text):
+            return None  # mp4 fills the pauses between subtitles with empty packets
+        converted = encoder.encode_subtitle(text)
+        converted.time_base = packet.time_base
+        converted.pts = converted.dts = packet.pts
+        converted.duration = packet.duration
+        return converted
+
+    def close(self) -> None:
+        """Lets go of the input."""
+        self._source.close()
+
+
+def _goes_into_fragments(stream: Stream) -> bool:
+    """Not AAC with the headers of transport streams, which is refused; nor a cover, which leaves an empty track."""
+    context = stream.codec_context
+    headers = context is not None and context.name == "aac" and not context.extradata
+    return not headers and not stream.disposition & Disposition.attached_pic
+
+
+def _name_channels(stream: Stream) -> None:
+    """AVI and others say how many channels there are and not which; mp4 refuses that."""
+    context = stream.codec_context
+    if isinstance(context, AudioCodecContext) and context.layout.name == f"{context.channels} channels":
+        context.layout = _CHANNELS.get(context.channels, context.layout.name)
+
+
+def _time_s(packet: "Packet[Stream]") -> float:
+    """When the packet is due; a cover has no time and comes first."""
+    time = packet.dts if packet.dts is not None else packet.pts
+    return float(time * packet.time_base) if time is not None else float("-inf")

@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model import weights
+from model.generator import Generator
+
+
+@pytest.fixture(scope="module")
+def natural():
+    return weights.releases()["natural"]
+
+
+def test_the_release_is_small_and_loads(natural):
+    assert natural.path.stat().st_size <= 20e6
+    generator = weights.load(natural)
+    assert not generator.training
+    with torch.no_grad():
+        assert torch.isfinite(generator.natural(torch.rand(1, 1, 64, 64))).all()
+
+
+def test_the_release_names_licence_and_sources(natural):
+    assert natural.licence
+    assert natural.sources
+    assert "natural" in natural.graphs
+
+
+def test_a_changed_file_is_refused(natural, tmp_path, monkeypatch):
+    changed = bytearray(natural.path.read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / natural.file).write_bytes(changed)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    with pytest.raises(weights.WeightsError, match="sha256"):
+        weights.load(natural)
+
+
+def test_a_missing_file_is_refused(natural):
+    with pytest.raises(weights.WeightsError, match="missing"):
+        weights.load(replace(natural, file="nothing.safetensors"))
+
+
+def test_what_is_exported_comes_back(tmp_path):
+    generator = Generator().eval()
+    weights.export(generator, tmp_path / "a.safetensors", style=True)
+    again = weights.load_path(tmp_path / "a.safetensors")
+    luma = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(again.natural(luma), generator.natural(luma), atol=2e-3)  # FP16
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors")
+    with pytest.raises(weights.WeightsError, match="not this network's"):
+        weights.load_path(tmp_path / "b.safetensors")
+    (tmp_path / "c.safetensors").write_text("text")
+    with pytest.raises(weights.WeightsError, match="no safetensors"):
+        weights.load_path(tmp_path / "c.safetensors")
+
+
+def test_weights_beyond_fp16_are_not_written(tmp_path):
+    generator = Generator()
+    with torch.no_grad():
+        generator.chroma_head.weight.fill_(1e6)
+    with pytest.raises(weights.WeightsError, match="FP16"):
+        weights.export(generator, tmp_path / "d.safetensors")
