@@ -2,13 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench soak gpu gpu-convert clean
 
 demo: .venv/core
 	$(BIN)/kinochrome demo --out demo
 
 test: .venv/dev check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
@@ -22,10 +22,32 @@ format: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.film --memory
+	$(BIN)/python -m benchmarks.transport --seconds 60
+	$(BIN)/python -m benchmarks.live
+	$(BIN)/python -m benchmarks.scale --no-cluster
+	$(BIN)/python -m benchmarks.fidelity
 	$(BIN)/python -m benchmarks.readme
 
+soak: .venv/dev
+	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.live --minutes 10
+	$(BIN)/python -m benchmarks.kills
+
+# On a machine with a CUDA GPU where everything is installed; needs no network. Meant to take less than 8 minutes; never run yet.
+GPU_PYTHON ?= $(BIN)/python
+gpu:
+	$(GPU_PYTHON) -m stream doctor
+	$(GPU_PYTHON) -m stream compile --size 1920x1080
+	FAIL_WITHOUT_CUDA=1 $(GPU_PYTHON) -m pytest -m gpu
+	$(GPU_PYTHON) -m benchmarks.gpu
+	$(GPU_PYTHON) -m benchmarks.report
+
+# Without a GPU: exports, converts and builds the engines' graphs. Needs 8 GB of disk for an environment of its own.
+gpu-convert: .venv-convert/ready
+	.venv-convert/bin/python -m benchmarks.convert
+
 clean:
-	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-convert tests/node/node_modules build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kinochrome needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 ...")'
@@ -38,3 +60,8 @@ clean:
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ .venv/core
+
+.venv-convert/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-convert
+	.venv-convert/bin/python -m pip install --quiet --editable '.[rtx]'
+	touch $@

@@ -37,7 +37,7 @@ def make_film(path: Path, *, grain: bool, frames: int, size: tuple[int, int] = S
         stream = container.add_stream("libx264", rate=RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         neutral = np.full((size[1] // 2, size[0]), 128, np.uint8)  # both chroma planes, one behind the other
-        for number, luma in enumerate(islice(cycle(_pictures(size)), frames)):
+        for number, luma in enumerate(islice(cycle(pictures(size)), frames)):
             codes = _aged(luma, number) if grain else luma
             picture = av.VideoFrame.from_ndarray(np.vstack((codes, neutral)), format="yuv420p")
             picture.pts, picture.time_base = number, Fraction(1, RATE)
@@ -57,7 +57,7 @@ def cut_film(source: Path, target: Path, *, frames: int) -> Path:
     return target
 
 
-def _pictures(size: tuple[int, int]) -> Iterator[Luma]:
+def pictures(size: tuple[int, int]) -> Iterator[Luma]:
     """The sample's luma, filling pictures of `size` from edge to edge."""
     width, height = size
     for frame in read_frames(SAMPLE):

@@ -8,6 +8,7 @@ speed. The last line on stdout is JSON.
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
@@ -24,8 +25,9 @@ P = ParamSpec("P")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
 
+GRAPHS = ("natural", "fused")
 RUNTIMES: tuple[RuntimeName, ...] = ("openvino", "torch")
-SECONDS = 3.0
+SECONDS = 2.0
 SIZES = "128x224,256x448,256x480,384x672,512x896"
 _BYTES = {"f32": 4, "fp32": 4, "bf16": 2, "f16": 2}
 DEFINITIONS = {
@@ -73,10 +75,13 @@ def measure(sizes: list[tuple[int, int]], seconds: float) -> Result:
         console.print(f"{runtime}: ceiling")
         top = {"runtime": runtime} | _result_or_reason(ceiling.measure, runtime=runtime, seconds=seconds / 3)
         ceilings.append(top)
-        for size in sizes:
-            row = {"runtime": runtime, "size": f"{size[0]}x{size[1]}"} | network.count(size)
-            console.print(f"{runtime}: {row['size']}")
-            row |= _result_or_reason(network.measure, runtime=runtime, rows=size[0], columns=size[1], seconds=seconds)
+        for size, styled in product(sizes, (False, True)):
+            row: Result = {"runtime": runtime, "size": f"{size[0]}x{size[1]}", "graph": GRAPHS[styled]}
+            row |= network.count(size, styled=styled)
+            console.print(f"{runtime}: {row['size']} {row['graph']}")
+            row |= _result_or_reason(
+                network.measure, runtime=runtime, rows=size[0], columns=size[1], styled=styled, seconds=seconds
+            )
             rows.append(row | compare(row, top))
     return head | {"ceilings": ceilings, "rows": rows, "definitions": DEFINITIONS}
 
@@ -117,10 +122,10 @@ def draw(result: Result) -> Table:
         for top in result["ceilings"]
     )
     names = ("ms", "ms_p95", "single_ms", "cpu_ms", "gmac", "gmac_s", "compute_ms", "memory_ms", "share", "steady_ms")
-    table = Table("runtime", "size", *names, title=f"ceiling: {tops}")
+    table = Table("runtime", "size", "graph", *names, title=f"ceiling: {tops}")
     for row in result["rows"]:
         cells = (f"{row.get(name, '-')}" for name in names)
-        table.add_row(row["runtime"], row["size"], *cells, row.get("reason"))
+        table.add_row(row["runtime"], row["size"], row["graph"], *cells, row.get("reason"))
     return table
 
 

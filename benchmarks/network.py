@@ -15,21 +15,32 @@ from model.generator import CHROMA_STRIDE, Generator
 from stream.config import RuntimeName, Settings
 from stream.engine import Engine, Geometry
 from stream.frame import Frame
-from stream.runtime import Array, Runtime, find_release, golden_frames, open_runtime
+from stream.runtime import (
+    Array,
+    Painted,
+    Runtime,
+    Style,
+    find_release,
+    golden_frames,
+    golden_style,
+    open_runtime,
+)
 
 _WARM_UP, _FEWEST = 2, 5
 _FILM = (480, 854)
 _STEADY_FRAMES = 48
 
 
-def measure(*, runtime: RuntimeName, rows: int, columns: int, seconds: float) -> Result:
+def measure(*, runtime: RuntimeName, rows: int, columns: int, styled: bool, seconds: float) -> Result:
     """Milliseconds of a frame at a working size, in batches as the engine hands them over and alone."""
     size = (rows, columns)
     settings = Settings(runtime=runtime)
-    network = open_runtime(settings, size).runtime
+    network = open_runtime(settings, size, styled=styled).runtime
     pictures = np.resize(golden_frames(size), (settings.batch, 1, *size))
-    batches = _time(network, pictures, seconds)
-    single = _time(network, pictures[:1], seconds)
+    code_size = find_release(settings.weights).config.code_size
+    style = golden_style(pictures, code_size) if styled else None
+    batches = _time(network, pictures, style, seconds)
+    single = _time(network, pictures[:1], golden_style(pictures[:1], code_size) if styled else None, seconds)
     ms = float(np.median(batches["wall_ms"]))
     steady_ms = _steady_ms(settings, size)
     return {
@@ -46,16 +57,16 @@ def measure(*, runtime: RuntimeName, rows: int, columns: int, seconds: float) ->
     }
 
 
-def _time(network: Runtime, pictures: Array, seconds: float) -> dict[str, list[float]]:
+def _time(network: Runtime, pictures: Array, style: Style | None, seconds: float) -> dict[str, list[float]]:
     """Wall and CPU milliseconds a picture, for every batch measured."""
     for _ in range(_WARM_UP):
-        network.start(pictures)()
+        network.start(pictures, style)()
     wall_ms: list[float] = []
     cpu_ms: list[float] = []
     end = time.perf_counter() + seconds
     while len(wall_ms) < _FEWEST or time.perf_counter() < end:
         wall, cpu = time.perf_counter(), time.process_time()
-        network.start(pictures)()
+        network.start(pictures, style)()
         wall_ms.append(1000 * (time.perf_counter() - wall) / len(pictures))
         cpu_ms.append(1000 * (time.process_time() - cpu) / len(pictures))
     return {"wall_ms": wall_ms, "cpu_ms": cpu_ms}
@@ -70,10 +81,10 @@ class _Canned:
         shape = (2, size[0] // CHROMA_STRIDE, size[1] // CHROMA_STRIDE)
         self._chroma = np.random.default_rng(1).normal(0, 0.05, shape).astype(np.float32)
 
-    def start(self, luma: Array) -> Callable[[], Array]:
+    def start(self, luma: Array, style: Style | None = None) -> Callable[[], Painted]:
         """The same chroma for every picture."""
         chroma = np.broadcast_to(self._chroma, (len(luma), *self._chroma.shape)).copy()
-        return lambda: chroma
+        return lambda: Painted(chroma, None)
 
 
 def _steady_ms(settings: Settings, size: tuple[int, int]) -> float:
@@ -87,7 +98,7 @@ def _steady_ms(settings: Settings, size: tuple[int, int]) -> float:
     return 1000 * meter.seconds["steady"] / _STEADY_FRAMES
 
 
-def count(size: tuple[int, int]) -> dict[str, float]:
+def count(size: tuple[int, int], *, styled: bool = False) -> dict[str, float]:
     """What one frame asks of any runtime: GMAC, and millions of values that its layers read and write.
 
     Each convolution is taken to read its input and weights once and to write its output once, with norm and
@@ -107,5 +118,9 @@ def count(size: tuple[int, int]) -> dict[str, float]:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 layer.register_forward_hook(note)
         with torch.no_grad():
-            generator.natural(torch.zeros(1, 1, *size))
+            luma, code = torch.zeros(1, 1, *size), torch.zeros(1, generator.config.code_size)
+            if styled:
+                generator(luma, torch.zeros(1, 2, *size), luma, code)
+            else:
+                generator.natural(luma)
     return {"gmac": round(sum(macs) / 1e9, 3), "million_values": round(sum(values) / 1e6, 2)}

@@ -14,7 +14,7 @@ from stream.engine import Engine, Geometry
 from stream.film import Info
 from stream.frame import Frame
 from stream.media import probe, read_frames
-from stream.runtime import Array, Runtime, open_runtime
+from stream.runtime import Array, Painted, Runtime, Style, open_runtime
 
 STAGES = ("decode", "prepare", "network", "steady", "chroma", "encode")
 _MAX_BYTES = 512 << 20  # of decoded frames held at once
@@ -28,11 +28,11 @@ class Alone:
         self.meter = CpuMeter()
         self._runtime = runtime
 
-    def start(self, luma: Array) -> Callable[[], Array]:
+    def start(self, luma: Array, style: Style | None = None) -> Callable[[], Painted]:
         """Runs the whole batch."""
         with self.meter.stage("network"):
-            chroma = self._runtime.start(luma)()
-        return lambda: chroma
+            painted = self._runtime.start(luma, style)()
+        return lambda: painted
 
 
 def measure(*, source: str, target: str, short_side: int, frames: int) -> Result:

@@ -90,8 +90,16 @@ class Trunk(nn.Module):
 
     def early(self, luma: Tensor) -> list[Tensor]:
         """Features at strides 2, 4, 8: the part that needs more than bf16's eight bits (stream/runtime_openvino.py)."""
+        return self.early_from(self.begin(luma))
+
+    def begin(self, luma: Tensor) -> Tensor:
+        """Features at stride 2: the part that needs more than FP16's eleven bits (model/graphs.py)."""
         x = self.stem((luma * 255 - 127) / 128)  # the scaling of the ImageNet weights
-        return self._run(F.relu6(self.norm_stem(x)), range(EARLY_STAGES))
+        return self._run(F.relu6(self.norm_stem(x)), range(1))[0]
+
+    def early_from(self, x: Tensor) -> list[Tensor]:
+        """`early` for those who have run `begin` themselves, in another precision."""
+        return [x, *self._run(x, range(1, EARLY_STAGES))]
 
     def late(self, x: Tensor) -> list[Tensor]:
         """Features at strides 16, 32 of those at stride 8."""
@@ -113,22 +121,6 @@ class ConvNorm(nn.Sequential):
         super().__init__(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-class Modulation(nn.Module):
-    """Per-channel scale and shift by the style code (FiLM, Perez et al. 2018); the zero code changes nothing."""
-
-    def __init__(self, code_size: int, channels: int) -> None:
-        super().__init__()
-        # No bias, so that the zero code is exactly the natural look, whatever was trained.
-        self.affine = nn.Linear(code_size, 2 * channels, bias=False)
-        nn.init.normal_(self.affine.weight, std=0.02)
-
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """`[B, C, H, W]` scaled and shifted by code `[B, S]`."""
-        scale, shift = self.affine(code)[:, :, None, None].chunk(2, 1)
-        modulated: Tensor = x * (1 + scale) + shift
-        return modulated
-
-
 class Hint(nn.Module):
     """Known colours as features of one level. They join the decoder, so that the trunk stays a reader of luma alone."""
 
@@ -146,7 +138,7 @@ class Hint(nn.Module):
 class Level(nn.Module):
     """One level of the feature pyramid: what came from below, upsampled, plus the trunk's features of this stride."""
 
-    def __init__(self, below: int, lateral: int, width: int, stride: int, code_size: int) -> None:
+    def __init__(self, below: int, lateral: int, width: int, stride: int) -> None:
         super().__init__()
         self.below = nn.Conv2d(below, width, 1, bias=False)
         self.lateral = nn.Conv2d(lateral, width, 1, bias=False)
@@ -154,17 +146,12 @@ class Level(nn.Module):
         self.norm = nn.BatchNorm2d(width)
         self.first = ConvNorm(width, width)
         self.second = ConvNorm(width, width)
-        self.modulation = Modulation(code_size, width)
 
-    def forward(self, below: Tensor, lateral: Tensor, known: Tensor | None, code: Tensor | None) -> Tensor:
-        """`[B, C, h, w]` and `[B, C', 2h, 2w]` to `[B, width, 2h, 2w]`.
-
-        known: `[B, 3, H, W]` as `Hint` takes it, code: `[B, S]`; without them their parts are left out.
-        """
+    def forward(self, below: Tensor, lateral: Tensor, known: Tensor | None) -> Tensor:
+        """`[B, C, h, w]` and `[B, C', 2h, 2w]` to `[B, width, 2h, 2w]`; known: `[B, 3, H, W]` as `Hint` takes it."""
         # The 1x1 runs before the upsampling: the two commute, and it is four times cheaper there.
         x: Tensor = F.interpolate(self.below(below), scale_factor=2.0, mode="bilinear", align_corners=False)
         x = x + self.lateral(lateral)
         if known is not None:
             x = x + self.hint(known)
-        x = self.second(self.first(torch.relu(self.norm(x))))
-        return x if code is None else self.modulation(x, code)
+        return self.second(self.first(torch.relu(self.norm(x))))  # type: ignore[no-any-return]

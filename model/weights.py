@@ -2,20 +2,24 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from model.generator import Generator, GeneratorConfig
 
 FOLDER = Path(__file__).parent
 TABLE = FOLDER / "weights.json"
-STYLE_PARTS = ("luma_head.", ".modulation.")
+STYLE_PARTS = ("style_decoder.", "style_encoder.")
 """Tensors of the style path, which a release of the natural look leaves out."""
+LOOK = "look."
+"""What the names of the looks' codes begin with in a file of weights."""
 
 
 class WeightsError(RuntimeError):
@@ -38,6 +42,8 @@ class Release:
     """Training sources, by name."""
     mean_chroma: tuple[float, float]
     """Mean Cb, Cr of the training photographs: a row of the evaluation."""
+    looks: dict[str, str] = field(default_factory=dict)
+    """Named looks, whose codes are in the file, and the picture that each was read off."""
 
     @property
     def path(self) -> Path:
@@ -51,7 +57,8 @@ def releases() -> dict[str, Release]:
 
 
 def _release(name: str, row: dict[str, Any]) -> Release:
-    config = GeneratorConfig(**row["config"] | {"widths": tuple(row["config"]["widths"])})
+    lists = {key: tuple(value) for key, value in row["config"].items() if isinstance(value, list)}
+    config = GeneratorConfig(**row["config"] | lists)
     lists = {key: tuple(row[key]) for key in ("graphs", "sources", "mean_chroma")}
     return Release(**row | lists | {"name": name, "config": config})
 
@@ -74,12 +81,22 @@ def load(release: Release) -> Generator:
     return load_path(release.path, release.config)
 
 
-def load_path(path: Path, config: GeneratorConfig | None = None) -> Generator:
-    """The generator of any exported file, fp32, in eval mode."""
+def load_looks(release: Release) -> dict[str, Tensor]:
+    """Codes float `[S]` of the release's named looks."""
+    state = _read(release.path)
+    return {name: state[LOOK + name] for name in release.looks}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
     try:
-        state = {name: value.float() for name, value in load_file(path).items()}
+        return {name: value.float() for name, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: no safetensors file ({error})") from error
+
+
+def load_path(path: Path, config: GeneratorConfig | None = None) -> Generator:
+    """The generator of any exported file, fp32, in eval mode."""
+    state = {name: value for name, value in _read(path).items() if not name.startswith(LOOK)}
     generator = Generator(config)
     wanted = {name for name in generator.state_dict() if not name.endswith("num_batches_tracked")}
     missing = {name for name in wanted - state.keys() if not is_style(name)}
@@ -94,16 +111,26 @@ def load_path(path: Path, config: GeneratorConfig | None = None) -> Generator:
 
 def is_style(name: str) -> bool:
     """Whether a tensor belongs to the style path alone."""
-    return name.startswith(STYLE_PARTS[0]) or STYLE_PARTS[1] in name
+    return name.startswith(STYLE_PARTS)
 
 
-def export(generator: Generator, path: Path, *, style: bool = False) -> str:
-    """Writes the weights as FP16 safetensors, the style path only if it is trained; the file's sha256."""
+def tensor_names(path: Path) -> set[str]:
+    """Names of the tensors in an exported file."""
+    with safe_open(path, "pt") as file:
+        return set(file.keys())
+
+
+def export(generator: Generator, path: Path, *, style: bool = False, looks: Mapping[str, Tensor] | None = None) -> str:
+    """Writes the weights as FP16 safetensors, the style path only if it is trained; the file's sha256.
+
+    looks: codes `[S]` of named looks.
+    """
     state = {
         name: value.detach().to("cpu", torch.float16).contiguous()
         for name, value in generator.state_dict().items()
         if not name.endswith("num_batches_tracked") and (style or not is_style(name))
     }
+    state |= {LOOK + name: code.detach().to("cpu", torch.float16) for name, code in (looks or {}).items()}
     if not all(torch.isfinite(value).all() for value in state.values()):
         raise WeightsError("the weights leave the range of FP16; they are not written")
     save_file(state, path)

@@ -24,6 +24,10 @@ def main() -> None:
 def run(arguments: list[str], stop: Stop) -> int:
     """The exit code of a command."""
     try:
+        import stream.batch_commands
+        import stream.cache_commands
+        import stream.live_commands
+        import stream.shots_commands  # noqa: F401  (they add their commands to the others)
         from stream import commands
 
         return commands.run(arguments, stop)

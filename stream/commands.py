@@ -4,22 +4,29 @@ Everything heavy is imported by the command that needs it, so that `kinochrome -
 """
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from importlib import metadata
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self, TypeVar, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from typer.core import TyperCommand, TyperGroup
 
-from stream.config import RuntimeName, Settings
+from stream.config import STYLE_SIDE, RuntimeName, Settings
 from stream.defaults import Default, read_defaults
 from stream.errors import EXIT_DAMAGED, EXIT_DONE, EngineError, UsageError
+from stream.keys import Security
 from stream.stop import Stop
+
+if TYPE_CHECKING:  # NumPy behind it would delay every command
+    from stream.archive import Cluster
+    from stream.frame import Frame
 
 T = TypeVar("T")
 
@@ -27,7 +34,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Colourises black-and-white films: luma untouched, every frame, timestamp and sound track kept.",
+    help="Colourises black-and-white films (luma untouched, every frame, timestamp and sound track kept) and paints "
+    "films in the style of a picture.",
     epilog="Exit codes: 0 done, 2 usage, 3 input, 4 output, 5 finished with damage or loss, 6 memory or disk, "
     "7 engine, 130 interrupted, 143 terminated. Options that are wanted every time go into kinochrome.toml "
     "(\\[colorize] steady = 0.9) or the environment (KINOCHROME_COLORIZE_STEADY=0.9).",
@@ -37,9 +45,57 @@ In = Annotated[str | None, typer.Argument(metavar="IN", show_default=False, help
 InOption = Annotated[
     str | None, typer.Option("-i", "--input", metavar="IN", show_default=False, help="The same as IN.")
 ]
-Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="OUT", show_default=False, help="The result.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="OUT", show_default=False, help="The result; else NAME-colour, beside IN."),
+]
 LumaOption = Annotated[
     Literal["bt601", "bt709"] | None, typer.Option("--luma", help="How Y' is made of an RGB source in colour.")
+]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        "-c", "--codec", help="libx264, libx265, ffv1 (lossless: luma bit for bit), h264_nvenc or hevc_nvenc."
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace OUT if it exists.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse an output that can't hold everything.")]
+Nvdec = Annotated[bool, typer.Option("--nvdec", help="Have an NVIDIA card decode the film.")]
+Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole pictures of fields.")]
+Rate = Annotated[
+    str | None,
+    typer.Option("--rate", metavar="FPS", help="Frames a second of numbered pictures: 24, 23.976, 30000/1001."),
+]
+RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="What runs the network.")]
+Steady = Annotated[float, typer.Option("--steady", help="Temporal smoothing, 0 (off) to 1.")]
+Saturation = Annotated[float, typer.Option("--saturation", help="Factor on the colours, 0 to 2.")]
+Strength = Annotated[float, typer.Option("--strength", help="How much of the style, 0 to 1.")]
+Detail = Annotated[
+    float, typer.Option("--detail", help="Share of the source's fine detail that a painted picture keeps, 0 to 1.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over, and forget what an interrupted run left.")]
+Mixed = Annotated[
+    bool, typer.Option("--allow-mixed", help="Let different engines, processors or GPU batches work on one film.")
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="WHERE", help="Work on a Ray cluster: local, auto, or its ADDRESS (HOST:PORT)."),
+]
+Threads = Annotated[int, typer.Option("--threads", help="CPU threads of the network; 0 takes all cores.")]
+PublishOption = Annotated[
+    str | None,
+    typer.Option(
+        "--publish",
+        metavar="ENDPOINT",
+        help="ZeroMQ: NAME, ipc:///PATH, tcp://HOST:PORT; push+ waits for its consumer.",
+    ),
+]
+InsecureOption = Annotated[bool, typer.Option("--insecure", help="Let anybody on the network connect.")]
+KeysOption = Annotated[
+    Path | None, typer.Option("--keys", metavar="FILE", help="Our secret CURVE key, NAME.key_secret.")
+]
+AllowOption = Annotated[
+    Path | None, typer.Option("--allow", metavar="FOLDER", help="Public keys of those who may connect.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
@@ -106,82 +162,178 @@ def _long_options(command: TyperCommand) -> dict[str, str]:
     return {name[2:]: option for name, option in names.items() if name not in ("--help", "--input")}
 
 
-@app.command()
-def colorize(
+@app.command("colorize", help="Colourises a film or a picture, with --style in the style of a picture.")
+@app.command("stylize", help="Paints a film or a picture in the style of a picture, over the colours that it has.")
+def make(
     context: typer.Context,
     source: In = None,
     source_option: InOption = None,
     out: Out = None,
-    codec: Annotated[
-        str | None, typer.Option("-c", "--codec", help="libx264, libx265 or ffv1 (lossless: luma bit for bit).")
+    style: Annotated[
+        str | None, typer.Option("--style", help="A look (kinochrome looks), or a picture to paint like.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace OUT if it exists.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse an output that can't hold everything.")] = False,
+    strength: Strength = Settings.strength,
+    detail: Detail = Settings.detail,
+    codec: Codec = None,
+    overwrite: Overwrite = False,
+    strict: Strict = False,
     luma: LumaOption = None,
-    deinterlace: Annotated[bool, typer.Option("--deinterlace", help="Make whole pictures of fields.")] = False,
-    runtime: Annotated[RuntimeName, typer.Option(help="What runs the network.")] = Settings.runtime,
+    deinterlace: Deinterlace = False,
+    nvdec: Nvdec = False,
+    rate: Rate = None,
+    runtime: RuntimeOption = Settings.runtime,
     short_side: Annotated[
-        int, typer.Option(help="Working size: short side in pixels, 32 to 512.")
-    ] = Settings.short_side,
-    steady: Annotated[float, typer.Option(help="Temporal smoothing, 0 (off) to 1.")] = Settings.steady,
-    saturation: Annotated[float, typer.Option(help="Factor on the colours, 0 to 2.")] = Settings.saturation,
-    threads: Annotated[int, typer.Option(help="CPU threads of the network; 0 takes all cores.")] = Settings.threads,
+        int | None,
+        typer.Option(help=f"Working size: short side, 32 to 512 pixels; {Settings.short_side}, styles {STYLE_SIDE}."),
+    ] = None,
+    steady: Steady = Settings.steady,
+    saturation: Saturation = Settings.saturation,
+    shots: Annotated[
+        Path | None, typer.Option("--shots", metavar="FILE", help="What to do with each shot (kinochrome shots).")
+    ] = None,
+    threads: Threads = Settings.threads,
+    fresh: Fresh = False,
+    allow_mixed: Mixed = False,
+    cluster: ClusterOption = None,
+    publish: PublishOption = None,
+    keys: KeysOption = None,
+    allow: AllowOption = None,
+    insecure: InsecureOption = False,
     json: Json = False,
     no_progress: NoProgress = False,
 ) -> int:
-    """Colourises a film or a picture."""
-    source, out = _one_input(source, source_option), _needed(out, "-o OUT")
-    try:
-        settings = Settings(
-            runtime=runtime, short_side=short_side, steady=steady, saturation=saturation, threads=threads
+    """The report's exit code. The two differ in what a style is laid over: predicted colours, or the source's own."""
+    command = str(context.info_name)
+    painting = command == "stylize"
+    if style is None and not painting:
+        _refuse_alone(context, ("strength", "detail"), "--style LOOK|PICTURE")
+    settings = check_settings(
+        style=_needed(style, "--style LOOK|PICTURE", command) if painting else style,
+        strength=strength,
+        detail=detail,
+        source_colours=painting,
+        runtime=runtime,
+        short_side=(STYLE_SIDE if style else Settings.short_side) if short_side is None else short_side,
+        steady=steady,
+        saturation=saturation,
+        threads=threads,
+    )
+    source = _one_input(source, source_option, command)
+    if cluster is not None and publish is not None:
+        raise UsageError("--publish shows frames as they are made; on a --cluster they are made in no order")
+    from stream.colorize import NO_CLUSTER, Job, colorize, default_target
+    from stream.shotlist import read_shots
+
+    if cluster is not None and shots is not None:
+        raise UsageError(NO_CLUSTER)
+    listed = None if shots is None else read_shots(shots)
+    target, notice = default_target(source) if out is None else (out, "")
+    context.obj.stop.check()
+    security = Security(own=keys, peers=allow, insecure=insecure)
+    with (
+        _publishing(publish, security, settings.style or "natural", context.obj.stop) as see,
+        working_on(cluster, runtime) as workers,
+        Bar(Path(source).name, context.obj.stop, hidden=no_progress) as bar,
+    ):
+        job = Job(
+            codec=codec,
+            overwrite=overwrite,
+            strict=strict,
+            luma=luma,
+            rate=as_rate(rate),
+            deinterlace=deinterlace,
+            nvdec=nvdec,
+            fresh=fresh,
+            mixed=allow_mixed,
+            cluster=workers,
         )
+        report = colorize(
+            source, target, settings=settings, job=job, shots=listed, progress=bar.update, see=see, tell=bar.tell
+        )
+    if notice:
+        report.notices.insert(0, notice)
+    show(report, json)
+    return report.exit_code
+
+
+def check_settings(**options: object) -> Settings:
+    """Settings of what was given; what is out of range is a mistake in usage."""
+    try:
+        return Settings(**options)  # type: ignore[arg-type]
     except ValueError as error:
         raise UsageError(str(error)) from error
-    from stream.colorize import Job
-    from stream.colorize import colorize as colour
 
-    context.obj.stop.check()
-    job = Job(codec=codec, overwrite=overwrite, strict=strict, luma=luma, deinterlace=deinterlace)
-    with _Bar(Path(source).name, context.obj.stop, hidden=no_progress) as bar:
-        report = colour(source, out, settings=settings, job=job, progress=bar.update)
-    _show(report, json)
-    return report.exit_code
+
+def as_rate(text: str | None) -> Fraction | None:
+    """Frames a second as they are written: a whole number, a decimal (23.976 is 24000/1001) or a fraction."""
+    if text is None:
+        return None
+    try:
+        given = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"--rate {text}: is no number; 24, 23.976 and 30000/1001 are understood") from error
+    if not 1 <= given <= 1000:
+        raise UsageError(f"--rate {text}: 1 to 1000 frames a second are allowed")
+    slowed = Fraction(round(given * Fraction(1001, 1000)) * 1000, 1001)
+    return slowed if given.denominator != 1 and abs(given - slowed) < Fraction(1, 1000) else given
 
 
 @app.command()
 def verify(
     context: typer.Context,
-    original: Annotated[Path, typer.Argument(help="The film or picture that was colourised.")],
+    original: Annotated[Path, typer.Argument(help="The film or picture that was colourised, or its .framemd5.")],
     coloured: Annotated[Path, typer.Argument(help="The result.")],
     lossy: Annotated[
         bool, typer.Option("--lossy", help="Accept a luma that a lossy codec changed; say by how much.")
     ] = False,
     luma: LumaOption = None,
+    rate: Rate = None,
     json: Json = False,
 ) -> int:
     """Proves what was kept: luma bit for bit, frame count, timestamps, other streams, tags."""
     from stream.verify import verify as compare
 
     context.obj.stop.check()
-    comparison = compare(original, coloured, lossy=lossy, luma=luma)
-    _show(comparison, json)
+    comparison = compare(original, coloured, lossy=lossy, luma=luma, rate=as_rate(rate))
+    show(comparison, json)
     return EXIT_DONE if comparison.ok else EXIT_DAMAGED
 
 
 @app.command()
-def looks(json: Json = False) -> int:
-    """Lists the looks this release can give."""
-    from model import weights
+def looks(
+    context: typer.Context,
+    json: Json = False,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="OUT", help="Draw all of them on one frame, as a PNG.")
+    ] = None,
+    frame: Annotated[
+        Path | None, typer.Option("--on", metavar="IN", help="The film or picture for the sheet; else the sample.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> int:
+    """Lists the looks this release can give, or draws them."""
+    from stream.looks import named_looks
+    from stream.runtime import find_release
 
-    rows = [
-        {"name": release.name, "weights": release.file, "version": release.version, "licence": release.licence}
-        for release in weights.releases().values()
-    ]
+    if sheet is None:
+        _refuse_alone(context, ("frame", "overwrite"), "--sheet OUT")
+    release = find_release(Settings.weights)
+    found = named_looks(release)
+    rows = [{"name": "natural", "title": "natural colour, luma untouched"}]
+    rows += [{"name": look.name, "title": f"after {look.title}"} for look in found]
+    if sheet is not None:
+        from stream.gallery import draw_looks
+
+        draw_looks(release, sheet, frame, overwrite=overwrite)
     if json:
-        _print(dumps({"looks": rows}))
+        about = {"weights": release.file, "version": release.version, "licence": release.licence}
+        _print(dumps({"looks": rows, **about, "sheet": str(sheet) if sheet else None}))
     else:
         for row in rows:
-            _print(f"{row['name']}: natural colour, weights {row['version']} ({row['licence']})")
+            _print(f"{row['name']}: {row['title']}")
+        _print(
+            f"weights {release.name} {release.version} ({release.licence}); or give any picture: --style picture.jpg"
+        )
     return EXIT_DONE
 
 
@@ -212,21 +364,60 @@ def demo(
     from stream.demo import run_demo
 
     context.obj.stop.check()
-    with _Bar("sample film", context.obj.stop, hidden=no_progress) as bar:
+    with Bar("sample film", context.obj.stop, hidden=no_progress) as bar:
         result = run_demo(out, progress=bar.update)
-    _show(result, json)
+    show(result, json)
     return result.exit_code
 
 
-def _one_input(argument: str | None, option: str | None) -> str:
+@contextmanager
+def _publishing(
+    endpoint: str | None, security: Security, look: str, stop: Stop
+) -> Iterator["Callable[[Frame], None] | None"]:
+    """What hands the frames of a film to whoever subscribes; None where nobody was asked for."""
+    if endpoint is None:
+        yield None
+        return
+    from stream.endpoint import resolve
+    from stream.publish import Announcer
+
+    where = resolve(endpoint, trusted=security.trusted)
+    with Announcer(where, check=stop.check, security=security, look=look) as announcer:
+        yield announcer.see
+
+
+@contextmanager
+def working_on(where: str | None, runtime: RuntimeName) -> Iterator["Cluster | None"]:
+    """The cluster that --cluster names; None without it. runtime: "openvino" leaves its GPUs alone."""
+    if where is None:
+        yield None
+        return
+    try:
+        from stream.cluster import open_cluster
+    except ImportError as error:
+        raise UsageError("--cluster needs Ray; install it with: pip install 'kinochrome[cluster]'") from error
+    with open_cluster(where, gpus=runtime != "openvino") as cluster:
+        yield cluster
+
+
+def _one_input(argument: str | None, option: str | None, command: str) -> str:
     if argument is not None and option is not None:
         raise UsageError(f"two inputs, {argument} and -i {option}; give one")
-    return _needed(argument or option, "IN")
+    return _needed(argument or option, "IN", command)
 
 
-def _needed(value: T | None, name: str) -> T:
+def _refuse_alone(context: typer.Context, names: tuple[str, ...], companion: str) -> None:
+    """Flags that mean nothing without another one; in kinochrome.toml they may wait for it."""
+    for parameter in context.command.params:
+        given = getattr(context.get_parameter_source(str(parameter.name)), "name", "")
+        if parameter.name in names and given == "COMMANDLINE":
+            raise UsageError(f"{parameter.opts[0]} means nothing without {companion}")
+
+
+def _needed(value: T | None, name: str, command: str) -> T:
     if value is None:
-        raise UsageError(f"{name} is missing; kinochrome colorize IN -o OUT")
+        style = " --style LOOK|PICTURE" if command == "stylize" else ""
+        raise UsageError(f"{name} is missing; kinochrome {command} IN{style} -o OUT")
     return value
 
 
@@ -240,7 +431,8 @@ class _Result(Protocol):
         """For programs."""
 
 
-def _show(result: _Result, json: bool) -> None:
+def show(result: _Result, json: bool) -> None:
+    """Prints what a command has to tell, as lines or as one JSON object."""
     for line in [dumps(result.as_dict())] if json else result.lines():
         _print(line)
 
@@ -250,14 +442,18 @@ def _print(line: str) -> None:
     typer.echo(line.encode(errors="backslashreplace").decode())
 
 
-class _Bar:
+class Bar:
     """Progress with ETA on stderr, where that is a terminal."""
+
+    _amount: type[ProgressColumn] = MofNCompleteColumn
+    """How what is done is shown."""
 
     def __init__(self, name: str, stop: Stop, *, hidden: bool) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn(escape(name)), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), self._amount(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, disable=hidden or not console.is_terminal, transient=True)
-        self._task = self._progress.add_task("", total=None)
+        self._task = self._progress.add_task(name, total=None)
         self._stop = stop
 
     def __enter__(self) -> Self:
@@ -267,8 +463,17 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def tell(self, line: str) -> None:
+        """Says something above the bar."""
+        # Names of files may hold line breaks and bytes that are no text.
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        self._progress.console.print(f"kinochrome: {shown}", markup=False, highlight=False, soft_wrap=True)
+
     def update(self, done: int, expected: int | None) -> None:
         """Frames done, of how many."""
-        self._progress.update(self._task, completed=done, total=expected)
+        self._draw(done, expected)
+
+    def _draw(self, done: float, expected: float | None, name: str | None = None) -> None:
+        self._progress.update(self._task, completed=done, total=expected, description=name)
         self._stop.defer()
         self._stop.check()

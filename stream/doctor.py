@@ -148,9 +148,9 @@ def _ffmpeg() -> str:
 
 def _encoders() -> str:
     from stream.media import encoder_opens
-    from stream.plan import CODECS
+    from stream.plan import CODECS, NVENC
 
-    offered = sorted(set(CODECS.values()))
+    offered = sorted(set(CODECS.values()) - NVENC)
     dead = [name for name in offered if not encoder_opens(name)]
     if dead:
         raise MissingError(f"{', '.join(dead)} can't be opened in this build of FFmpeg", reinstall("av"))
@@ -163,7 +163,7 @@ def _hardware_encoders() -> str:
     alive = [name for name in HARDWARE_ENCODERS if encoder_opens(name)]
     if not alive:
         raise MissingError(f"none of {', '.join(HARDWARE_ENCODERS)} opens", "the CPU encodes")
-    return f"{', '.join(alive)} (this release encodes on the CPU)"
+    return f"{', '.join(alive)}; -c h264_nvenc and hevc_nvenc take theirs, the CPU encodes otherwise"
 
 
 def _gpu() -> str:
@@ -175,7 +175,7 @@ def _gpu() -> str:
         usable = torch.cuda.is_available()
     if usable:
         capability = "".join(map(str, torch.cuda.get_device_capability()))
-        return f"{cards or torch.cuda.get_device_name()}, sm_{capability}; --runtime torch runs on it"
+        return f"{cards or torch.cuda.get_device_name()}, sm_{capability}; films are coloured on it"
     if not cards:
         raise MissingError("no NVIDIA GPU with a driver", "the CPU does the work")
     if torch.version.cuda is None:
@@ -197,15 +197,19 @@ def _nvidia_cards() -> str:
 
 
 def _tensorrt() -> str:
-    try:
-        found = metadata.version("torch-tensorrt")
-    except metadata.PackageNotFoundError:
-        raise MissingError("not installed (for NVIDIA GPUs; this release runs without it)", install("cuda")) from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import_module("torch_tensorrt")  # a build for another torch fails only here
+    import torch
 
-    return f"Torch-TensorRT {found} (this release runs without it)"
+    from stream.runtime_tensorrt import find_flavour, load_builder
+
+    flavour = find_flavour()
+    if flavour is None:
+        raise MissingError("not installed (for NVIDIA GPUs; torch runs on them without it)", install("cuda"))
+    if torch.cuda.is_available():  # without a GPU it can't even be imported
+        load_builder(flavour)  # a build for another torch fails only here
+    return (
+        f"{flavour.label}: {flavour.package} {metadata.version(flavour.package)}, {flavour.module} "
+        + metadata.version(flavour.module)
+    )
 
 
 def _cameras() -> str:
@@ -235,8 +239,8 @@ def _weights() -> str:
 
 
 def _cache() -> str:
+    from stream.cache import cache_folder
     from stream.errors import EngineError
-    from stream.runtime import cache_folder
 
     remedy = "export XDG_CACHE_HOME=/a/folder/with/room"
     try:

@@ -1,6 +1,6 @@
 """What a film is and what happened while it was read, in plain values: what reading and writing tell each other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
@@ -24,6 +24,18 @@ class StreamInfo:
     """A still picture that belongs to the file, not a film."""
     rebuilt: bool = False
     """A track that the muxer makes anew from tags: QuickTime's chapters and time code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Light:
+    """What an HDR film says about the screen it was graded on (SMPTE ST 2086) and how bright it gets (CTA-861.3)."""
+
+    primaries: tuple[tuple[Fraction, Fraction], ...] = ()
+    """x, y of red, green, blue and white; empty where it doesn't say."""
+    luminance: tuple[Fraction, Fraction] | None = None
+    """Least and greatest, cd/m2."""
+    content: tuple[int, int] | None = None
+    """MaxCLL and MaxFALL, cd/m2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +76,12 @@ class Info:
     top_field_first: bool
     others: tuple[StreamInfo, ...]
     chapters: int
+    timecode: str | None = None
+    """Of the first picture, as the film states it."""
+    light: Light | None = None
+    """HDR's static metadata."""
+    beside: tuple[str, ...] = ()
+    """What the first picture carries that no output can take along, in words."""
 
 
 @dataclass(kw_only=True)
@@ -84,3 +102,5 @@ class ReadTally:
     """The film ends before its header says."""
     missing_s: float = 0.0
     """By how much."""
+    remarks: list[str] = field(default_factory=list)
+    """What to tell of it, in lines that name files."""

@@ -3,6 +3,7 @@
 Black-and-white film IS the Y' plane, so nothing here is ever packed RGB (DESIGN 2).
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias
@@ -108,3 +109,13 @@ class Frame:
     def with_chroma(self, cb: Plane, cr: Plane, subsampling: tuple[int, int]) -> "Frame":
         """The same picture in these colours; the Y' plane is the very same array."""
         return replace(self, planes=(self.luma, cb, cr), subsampling=subsampling)
+
+    def painted(self, luma: Plane, cb: Plane, cr: Plane, subsampling: tuple[int, int]) -> "Frame":
+        """The same moment, repainted: another Y' plane as well."""
+        return replace(self, planes=(luma, cb, cr), subsampling=subsampling)
+
+
+def checksum(plane: Plane) -> str:
+    """MD5 of a plane's samples, row by row without padding; two bytes each, low one first, beyond 8 bits."""
+    samples = plane if plane.dtype.itemsize == 1 else plane.astype("<u2", copy=False)
+    return hashlib.md5(np.ascontiguousarray(samples).data, usedforsecurity=False).hexdigest()

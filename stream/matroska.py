@@ -1,39 +1,54 @@
-"""Writes the shape of the pixels into a finished Matroska file, because PyAV can't.
+"""Writes the shape of the pixels and HDR's metadata into a finished Matroska file, because PyAV can't.
 
-FFmpeg's muxer takes it from a field of its stream that PyAV 18.1 gives no access to. H.264 and H.265 carry the shape
+FFmpeg's muxer takes them from fields of its stream that PyAV 18.1 gives no access to. H.264 and H.265 carry them
 in their own headers; FFV1 doesn't, and players look at the container first anyway. The track is rewritten in place:
 `ROOM` is spaces at the end of the track's name, and what is left of them becomes a Void element, so nothing moves.
 Numbers of elements: RFC 9559.
 """
 
 import math
+import struct
 import zlib
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
-ROOM = " " * 40
+from stream.film import Light
+
+ROOM = " " * 200
 
 _SEGMENT, _TRACKS, _TRACK, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 _NAME, _TRACK_NUMBER, _VOID, _CRC32 = 0x536E, 0xD7, 0xEC, 0xBF
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+_COLOUR, _MAX_CLL, _MAX_FALL, _MASTERING = 0x55B0, 0x55BC, 0x55BD, 0x55D0
+_PRIMARIES = range(0x55D1, 0x55D9)  # x and y of red, green, blue, white
+_GREATEST, _LEAST = 0x55D9, 0x55DA  # luminance
 _LARGEST_HEAD = 1 << 24
 
 Elements: TypeAlias = list[tuple[int, bytes, int]]
 """(number, content, bytes that state the content's size)"""
 
 
-def write_pixel_aspect(path: Path, track: int, size: tuple[int, int], aspect: Fraction) -> None:
-    """States in the file at `path` that the pixels of track number `track` are `aspect` times as wide as high.
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What is said about a track's pictures."""
 
-    `size` is (width, height) of the pictures. The track's name must end in `ROOM`.
-    """
+    size: tuple[int, int]
+    """Width and height in samples."""
+    aspect: Fraction = Fraction(1)
+    """Width of a pixel over its height."""
+    light: Light | None = None
+
+
+def write_track(path: Path, track: int, info: Statement) -> None:
+    """States in the file at `path` what `info` says about track number `track`, whose name must end in `ROOM`."""
     with path.open("r+b") as file:
         head = file.read(_LARGEST_HEAD)
         start, end = _find(head, _TRACKS, *_find(head, _SEGMENT, 0, len(head)))
         tracks = _children(head[start:end])
         body = b"".join(
-            _element(number, _shaped(content, size, aspect) if _is_track(number, content, track) else content, length)
+            _element(number, _shaped(content, info) if _is_track(number, content, track) else content, length)
             for number, content, length in tracks
             if number != _CRC32
         )
@@ -49,20 +64,46 @@ def _is_track(number: int, content: bytes, track: int) -> bool:
     return number == _TRACK and any(child[:2] == (_TRACK_NUMBER, bytes([track])) for child in _children(content))
 
 
-def _shaped(track: bytes, size: tuple[int, int], aspect: Fraction) -> bytes:
-    """A track of the same length with the display size in it and its name back to what it was."""
-    width, height = display_size(*size, aspect)
+def _shaped(track: bytes, info: Statement) -> bytes:
+    """A track of the same length with the display size and light in it and its name back to what it was."""
     shaped = b""
     for number, content, _ in _children(track):
         if number == _NAME:
             content = content.removesuffix(ROOM.encode())
         elif number == _VIDEO:
-            video = [child for child in _children(content) if child[0] != _DISPLAY_UNIT]
-            content = b"".join(_element(*child) for child in video)
-            content += _element(_DISPLAY_WIDTH, _unsigned(width)) + _element(_DISPLAY_HEIGHT, _unsigned(height))
+            content = _stated(content, info)
         if content or number != _NAME:
             shaped += _element(number, content)
-    return shaped + _element(_VOID, bytes(len(track) - len(shaped) - 2))
+    # One byte is the Void's number, and its size takes one or two.
+    left = len(track) - len(shaped) - 1
+    return shaped + (_element(_VOID, bytes(left - 1)) if left <= 127 else _element(_VOID, bytes(left - 2), 2))
+
+
+def _stated(video: bytes, info: Statement) -> bytes:
+    """The element that describes the pictures, with what was missing."""
+    children = [(number, content) for number, content, _ in _children(video)]
+    if info.aspect != 1:
+        width, height = display_size(*info.size, info.aspect)
+        children = [child for child in children if child[0] not in (_DISPLAY_UNIT, _DISPLAY_WIDTH, _DISPLAY_HEIGHT)]
+        children += [(_DISPLAY_WIDTH, _unsigned(width)), (_DISPLAY_HEIGHT, _unsigned(height))]
+    if info.light is not None:
+        own = b"".join(content for number, content in children if number == _COLOUR)
+        told = [child for child in _children(own) if child[0] not in (_MASTERING, _MAX_CLL, _MAX_FALL)]
+        colour = b"".join(_element(number, content) for number, content, _ in told) + _lit(info.light)
+        children = [*(child for child in children if child[0] != _COLOUR), (_COLOUR, colour)]
+    return b"".join(_element(*child) for child in children)
+
+
+def _lit(light: Light) -> bytes:
+    """HDR's metadata as elements of a colour description; numbers as floats of four bytes."""
+    elements = b""
+    if light.content is not None:
+        elements += _element(_MAX_CLL, _unsigned(light.content[0])) + _element(_MAX_FALL, _unsigned(light.content[1]))
+    screen = [*zip(_PRIMARIES, (part for point in light.primaries for part in point), strict=False)]
+    if light.luminance is not None:
+        screen += [(_GREATEST, light.luminance[1]), (_LEAST, light.luminance[0])]
+    body = b"".join(_element(number, struct.pack(">f", part)) for number, part in screen)
+    return elements + (_element(_MASTERING, body) if body else b"")
 
 
 def display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:

@@ -10,7 +10,7 @@ planes are views of the decoder's memory wherever its layout is planar.
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import cache
@@ -24,18 +24,19 @@ import av.filter
 import av.logging
 import numpy as np
 from av.codec.context import ThreadType
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import SideData
-from av.stream import Discard, Disposition, Stream
+from av.stream import DataStream, Discard, Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from stream.errors import InputError, ResourceError
-from stream.film import Info, Luma, ReadTally, StreamInfo
+from stream.errors import InputError, ResourceError, UsageError
+from stream.film import Info, Light, Luma, ReadTally, StreamInfo
 from stream.frame import Frame
-from stream.planes import Layout, Rows, find_layout, luma_of_rgb, take_planes
+from stream.planes import Layout, Rows, find_layout, rgb_planes, take_planes
 from stream.tags import ColorNumbers, matrix_number, resolve_tags
 from stream.timeline import Timeline
 
@@ -50,7 +51,15 @@ _DEMUX_RETRIES = 100
 # Formats whose header states the duration; elsewhere FFmpeg estimates it from the file's size or its end.
 _MATROSKA = "matroska,webm"
 _TIMED_HEADERS = (_MATROSKA, "mov,mp4,m4a,3gp,3g2,mj2", "avi", "asf", "mxf", "flv")
-_BOTTOM_FIRST = (3, 4)  # AV_FIELD_BB and AV_FIELD_TB: the bottom field is displayed first
+# AV_FIELD_BB and AV_FIELD_BT, as FFmpeg uses them: it writes TB for films whose top field comes first, and its decoders
+# of raw video read it so, whatever the comment in its header says.
+_BOTTOM_FIRST = (3, 5)
+_LIGHT_KINDS = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+_LOST_BESIDE = {
+    "A53_CC": "closed captions inside the pictures",
+    "DYNAMIC_HDR_PLUS": "dynamic HDR metadata (HDR10+)",
+    "DOVI_RPU_BUFFER": "Dolby Vision's metadata",
+}
 _NETWORK = "http,https,httpproxy,tcp,tls,udp,rtp,rtsp,rtmp,rtmps,crypto,data"
 _NETWORK_TIMEOUT_S = 30.0
 _CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -77,20 +86,31 @@ def read_frames(
     url: str | Path,
     *,
     luma: Luma | None = None,
+    keep_colour: bool = False,
     deinterlace: bool = False,
+    nvdec: bool = False,
     tally: ReadTally | None = None,
+    since_s: float | None = None,
 ) -> Iterator[Frame]:
     """All pictures of the film in order of presentation, each with its own time.
 
-    `luma` names the matrix that makes Y' of an RGB film in colour. `tally` is filled in.
+    `since_s` leaves out what comes before the last key picture at this time; how much that is, and whether the first
+    pictures are whole, is for the caller to find out.
+
+    `nvdec` has an NVIDIA card decode what it can; UsageError where none does.
+    `luma` names the matrix that makes Y' of an RGB film in colour; `keep_colour` makes its chroma as well.
+    `tally` is filled in.
     A picture of another size or format is damage while it is an exception (it is left out and counted); after
     `MAX_STRAY_FRAMES` in a row the film has really changed, and an InputError says where.
     """
     info = probe(url, luma=luma)
     tally = ReadTally() if tally is None else tally
-    with open_film(url) as container:
+    with open_film(url, nvdec=nvdec) as container:
         stream = film_stream(container, url)
-        reader = _Reader(info, luma, tally)
+        if since_s is not None and stream.time_base:
+            with suppress(av.error.FFmpegError):  # some formats can't; their pictures then come from the beginning
+                container.seek(int(since_s / stream.time_base), stream=stream)
+        reader = _Reader(info, luma, tally, keep_colour=keep_colour)
         pictures = reader.decode(container, stream)
         if deinterlace:
             pictures = _deinterlace(pictures, stream)
@@ -98,13 +118,47 @@ def read_frames(
     reader.timeline.end()
 
 
+def read_opened(
+    container: InputContainer, url: str, *, sound: Callable[["Packet[Stream]"], None] | None = None
+) -> tuple[Info, Iterator[Frame]]:
+    """What can be read only once, such as a camera: what it is, by its first picture, and all its pictures.
+
+    sound: is handed the packets of the first sound track. Raises InputError when the connection breaks.
+    """
+    stream = film_stream(container, url)
+    streams = [stream, *container.streams.audio[:1]] if sound is not None else [stream]
+    pictures = _decode_once(container, streams, url, sound)
+    first = next(pictures, None)
+    if first is None:
+        raise InputError(f"{url}: ended before a picture came")
+    info = _describe(container, stream, first, url, "bt709")
+    return info, _Reader(info, "bt709", ReadTally(), keep_colour=True).frames(chain((first,), pictures))
+
+
+def _decode_once(
+    container: InputContainer, streams: Sequence[Stream], url: str, sound: Callable[["Packet[Stream]"], None] | None
+) -> Iterator[VideoFrame]:
+    film = cast(VideoStream, streams[0])
+    try:
+        for packet in container.demux(list(streams)):
+            if packet.stream.index == film.index:
+                with suppress(av.error.InvalidDataError):  # a stream is joined in the middle of a group of pictures
+                    yield from film.decode(packet)
+            elif sound is not None and packet.dts is not None:
+                sound(packet)
+    except (av.error.FFmpegError, OSError) as error:
+        raise InputError(f"{url}: the connection broke ({error.strerror or error})") from error
+
+
 def is_url(url: str | Path) -> bool:
     """A network address rather than a path: only an explicit scheme:// opens network protocols."""
     return isinstance(url, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", url) is not None
 
 
-def open_film(url: str | Path) -> InputContainer:
-    """FFmpeg's demuxer over a file or URL, limited in picture size and in protocols."""
+def open_film(url: str | Path, *, nvdec: bool = False) -> InputContainer:
+    """FFmpeg's demuxer over a file or URL, limited in picture size and in protocols; nvdec: as in `read_frames`."""
+    if nvdec and not nvdec_opens():
+        raise UsageError("--nvdec: no NVIDIA card here opens its decoder; leave it out, and the CPU decodes")
     options = {"max_pixels": str(MAX_PIXELS)}
     try:
         if is_url(url):
@@ -118,6 +172,7 @@ def open_film(url: str | Path) -> InputContainer:
             options=options,
             container_options={"protocol_whitelist": protocols},
             metadata_errors="replace",  # tags in an encoding of the last century
+            hwaccel=HWAccel("cuda") if nvdec else None,
             timeout=timeout_s,
         )
     except (MemoryError, av.error.MemoryError) as error:
@@ -140,6 +195,8 @@ def _check_file(path: Path) -> None:
     try:
         if path.is_dir():
             raise InputError(f"{path}: is a folder; name a film in it")
+        if path.is_fifo() or path.is_socket():
+            raise InputError(f"{path}: is a pipe; a film is read from a file")
         if path.stat().st_size == 0 and path.is_file():
             raise InputError(f"{path}: is empty (0 bytes)")
         with path.open("rb"):
@@ -170,6 +227,12 @@ def film_stream(container: InputContainer, url: str | Path) -> VideoStream:
 
 def _too_large(url: str | Path, size: str) -> ResourceError:
     return ResourceError(f"{url}: claims pictures of {size}; at most {MAX_PIXELS:,} pixels are decoded")
+
+
+def _timecode(container: InputContainer, stream: VideoStream) -> str | None:
+    """What QuickTime, MXF and Matroska state in tags."""
+    tags = [*stream.metadata.items(), *container.metadata.items()]
+    return next((value for key, value in tags if key.lower() == "timecode"), None)
 
 
 def _first_picture(container: InputContainer, stream: VideoStream, url: str | Path) -> VideoFrame:
@@ -218,6 +281,7 @@ def read_packets(
 
 def _describe(container: InputContainer, stream: VideoStream, picture: VideoFrame, url: str, luma: Luma | None) -> Info:
     context = stream.codec_context
+    beside = _side_data(picture, context.name)
     layout = _layout_of(picture, url)
     rate = stream.average_rate or stream.guessed_rate
     duration = _stream_duration(stream) or (container.duration / av.time_base if container.duration else None)
@@ -252,12 +316,64 @@ def _describe(container: InputContainer, stream: VideoStream, picture: VideoFram
         expected_frames=_expected_frames(stream, duration, rate),
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
         rotation=picture.rotation,
-        display_matrix=_display_matrix(picture),
+        display_matrix=_display_matrix(beside.get("DISPLAYMATRIX")),
         interlaced=True if picture.interlaced_frame else None if context.field_order == 0 else False,
-        top_field_first=context.field_order not in _BOTTOM_FIRST,
+        top_field_first=_top_field_first(picture, stream),
         others=tuple(_describe_other(other) for other in container.streams if other.index != stream.index),
         chapters=len(container.chapters()),
+        timecode=_timecode(container, stream),
+        light=_light(beside),
+        beside=tuple(words for kind, words in _LOST_BESIDE.items() if kind in beside),
     )
+
+
+def _top_field_first(picture: VideoFrame, stream: VideoStream) -> bool:
+    """PyAV doesn't show a picture's own mark, but FFmpeg's `separatefields` goes by it: which lines does it give first?
+
+    Pictures whose lines are all alike tell nothing; there the container is believed.
+    """
+    lines = plane_rows(picture)[0][: picture.height]
+    if picture.interlaced_frame and not np.array_equal(lines[0::2][: len(lines) // 2], lines[1::2]):
+        graph = av.filter.Graph()
+        source = graph.add_buffer(template=stream, time_base=stream.time_base)
+        graph.link_nodes(source, graph.add("separatefields"), graph.add("buffersink")).configure()
+        graph.vpush(picture)
+        first = plane_rows(graph.vpull())[0][0]
+        width = min(len(first), lines.shape[1], picture.width)
+        return bool(np.array_equal(first[:width], lines[0, :width]))
+    return stream.codec_context.field_order not in _BOTTOM_FIRST
+
+
+def _side_data(picture: VideoFrame, codec: str) -> dict[str, SideData]:
+    """What the picture carries of the kinds that are looked at; nothing of a PNG's.
+
+    PyAV 18.1 frees the notes of side data twice, which crashes; PNG's decoder is the one that makes some (the name of a
+    colour profile). Kinds that PyAV doesn't know, such as a picture's EXIF, are an error to it.
+    """
+    if codec in ("png", "apng"):
+        return {}
+    try:
+        held = picture.side_data
+        found = {kind: held.get(kind) for kind in ("DISPLAYMATRIX", *_LIGHT_KINDS, *_LOST_BESIDE)}
+    except ValueError:
+        return {}
+    return {kind: cast(SideData, side_data) for kind, side_data in found.items() if side_data is not None}
+
+
+def _light(beside: dict[str, SideData]) -> Light | None:
+    """FFmpeg's AVMasteringDisplayMetadata (ten fractions and two flags) and AVContentLightMetadata."""
+    display, content = (beside.get(kind) for kind in _LIGHT_KINDS)
+    primaries: tuple[tuple[Fraction, Fraction], ...] = ()
+    luminance = None
+    if display is not None:
+        numbers = np.frombuffer(memoryview(display), np.int32)[:22].tolist()
+        parts = [Fraction(top, bottom or 1) for top, bottom in zip(numbers[0:20:2], numbers[1:20:2], strict=True)]
+        primaries = tuple(zip(parts[0:8:2], parts[1:8:2], strict=True)) if numbers[20] else ()
+        luminance = (parts[8], parts[9]) if numbers[21] else None
+    levels = None if content is None else np.frombuffer(memoryview(content), np.uint32)[:2].tolist()
+    if display is None and content is None:
+        return None
+    return Light(primaries=primaries, luminance=luminance, content=(levels[0], levels[1]) if levels else None)
 
 
 def _describe_other(stream: Stream) -> StreamInfo:
@@ -290,10 +406,16 @@ def copyable(url: str, container: str) -> frozenset[int]:
     found = set()
     with open_film(url) as source:
         for stream in source.streams:
-            if stream.codec_context is None or not takes(container, stream.codec_context.name):
+            data = stream.type == "data"
+            if not data and (stream.codec_context is None or not takes(container, stream.codec_context.name)):
+                continue
+            if data and not (stream.name and takes(container, stream.name)):
                 continue
             with suppress(av.error.FFmpegError, ValueError), av.open(io.BytesIO(), "w", format=container) as trial:
-                trial.add_stream_from_template(stream, opaque=True)
+                if isinstance(stream, DataStream):
+                    trial.add_data_stream(stream.name)
+                else:
+                    trial.add_stream_from_template(stream, opaque=True)
                 trial.start_encoding()
                 found.add(stream.index)
     return frozenset(found)
@@ -317,12 +439,7 @@ def _chroma_location(container: InputContainer, stream: VideoStream) -> int:
     return next((number for number, name in enumerate(_CHROMA_LOCATIONS) if number and name in words), 0)
 
 
-def _display_matrix(picture: VideoFrame) -> tuple[int, ...] | None:
-    try:
-        side_data = cast(SideData | None, picture.side_data.get("DISPLAYMATRIX"))
-    except ValueError:
-        # PyAV 18.1 stumbles over kinds it doesn't know, such as the EXIF of a picture; `stills` reads that itself.
-        return None
+def _display_matrix(side_data: SideData | None) -> tuple[int, ...] | None:
     return None if side_data is None else tuple(np.frombuffer(memoryview(side_data), np.int32).tolist())
 
 
@@ -359,9 +476,10 @@ def _deinterlace(pictures: Iterator[VideoFrame], stream: VideoStream) -> Iterato
 class _Reader:
     """Turns packets into frames and keeps count."""
 
-    def __init__(self, info: Info, luma: Luma | None, tally: ReadTally) -> None:
+    def __init__(self, info: Info, luma: Luma | None, tally: ReadTally, *, keep_colour: bool) -> None:
         self._info = info
         self._luma = luma
+        self._keep_colour = keep_colour
         self._tally = tally
         self._stray = 0
         self.timeline = Timeline(tally, info.frame_rate)
@@ -424,12 +542,12 @@ class _Reader:
     def _frame(self, picture: VideoFrame, layout: Layout) -> Frame:
         planes = take_planes(layout, picture.format.name, plane_rows(picture), (picture.width, picture.height))
         if layout.rgb:
-            planes = (luma_of_rgb(planes, layout.depth, self._luma, self._info.path),)
+            planes = rgb_planes(planes, layout.depth, self._luma, self._info.path, keep_colour=self._keep_colour)
         time_base = picture.time_base or self._info.time_base
         return Frame(
             planes=planes,
             depth=layout.depth,
-            subsampling=layout.subsampling or (1, 1),
+            subsampling=layout.subsampling or (0, 0),
             tags=self._info.tags,
             pts=self.timeline.place(picture.pts, picture.dts, picture.duration, time_base),
             time_base=time_base,
@@ -437,6 +555,29 @@ class _Reader:
             top_field_first=self._info.top_field_first,
             damaged=picture.is_corrupt,
         )
+
+
+def decode_picture(data: bytes, codec: str, name: str, *, luma: Luma | None = None, keep_colour: bool = False) -> Frame:
+    """The one picture in a file's bytes, by FFmpeg's decoder `codec`; InputError with `name` where there is none.
+
+    Grey and R'G'B' are full range; without a matrix in `luma`, chroma to come is BT.601 or 709 by the picture's size.
+    """
+    context = cast(VideoCodecContext, av.CodecContext.create(codec, "r"))
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    try:
+        picture = next(iter([*context.decode(Packet(data)), *context.decode(None)]), None)
+    except av.error.FFmpegError as error:
+        raise InputError(f"{name}: can't be decoded ({error.strerror})") from error
+    if picture is None:
+        raise InputError(f"{name}: has no picture in it")
+    layout = _layout_of(picture, name)
+    size = (picture.width, picture.height)
+    planes = take_planes(layout, picture.format.name, plane_rows(picture), size)
+    if layout.rgb:
+        planes = rgb_planes(planes, layout.depth, luma, name, keep_colour=keep_colour)
+    tags = resolve_tags(ColorNumbers(), size, layout, luma)
+    subsampling = layout.subsampling or (0, 0)
+    return Frame(planes=planes, depth=layout.depth, subsampling=subsampling, tags=tags, damaged=picture.is_corrupt)
 
 
 def plane_rows(picture: VideoFrame) -> list[Rows]:
@@ -456,11 +597,30 @@ def ffmpeg_facts() -> tuple[str, dict[str, str]]:
     return av.ffmpeg_version_info, libraries
 
 
+@cache
+def nvdec_opens() -> bool:
+    """Whether an NVIDIA card decodes on this machine. Only opening tells: the wheels name NVDEC everywhere."""
+    clip = io.BytesIO()
+    with av.open(clip, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        container.mux(stream.encode(VideoFrame(256, 256, "yuv420p")))
+        container.mux(stream.encode(None))
+    clip.seek(0)
+    try:
+        with av.open(clip, "r", hwaccel=HWAccel("cuda", allow_software_fallback=False)) as source:
+            return any(True for _ in source.decode(video=0))
+    except (av.error.FFmpegError, OSError, RuntimeError):  # RuntimeError: a card without a decoder for it
+        return False
+
+
 def encoder_opens(name: str) -> bool:
     """Whether FFmpeg's encoder works on this machine. Only opening tells: NVENC is named by builds everywhere."""
     try:
         context = cast(VideoCodecContext, av.CodecContext.create(name, "w"))
-        context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
+        formats = [each.name for each in context.codec.video_formats or ()] or ["yuv420p"]
+        context.width, context.height = 256, 256
+        context.pix_fmt = "yuv420p" if "yuv420p" in formats else formats[0]  # ProRes has none of 8 bits
         context.time_base = Fraction(1, 25)
         if name == "libx265":  # writes to stderr by itself unless told not to
             context.options = {"x265-params": "log-level=none"}

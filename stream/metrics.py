@@ -54,6 +54,8 @@ class Report:
     truncated: bool = False
     """The film ends before its header says."""
     missing_s: float = 0.0
+    frames_before: int = 0
+    """Frames that an earlier run of the same job had finished."""
     seconds: float = 0.0
     """Wall time from the first to the last frame, start-up not counted."""
     startup_s: float = 0.0
@@ -82,9 +84,10 @@ class Report:
         """Takes over what the meter counted."""
         self.startup_s = round(meter.first_frame_s or 0.0, 3)
         self.seconds = round(time.monotonic() - meter.started - self.startup_s, 3)
-        frames = max(1, self.frames_out)
+        made = self.frames_out - self.frames_before
+        frames = max(1, made)
         # The first frame belongs to the start-up.
-        self.fps = round((self.frames_out - 1) / self.seconds, 2) if self.frames_out > 1 and self.seconds else 0.0
+        self.fps = round((made - 1) / self.seconds, 2) if made > 1 and self.seconds else 0.0
         self.stages = {name: round(1000 * seconds / frames, 3) for name, seconds in meter.seconds.items()}
         self.limit = limiting_thread(meter.seconds)
         self.peak_rss_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
@@ -101,6 +104,7 @@ class Report:
             "damaged pictures, patched up by the decoder": self.frames_damaged,
             "pictures lost": self.frames_lost,
             "frames dropped": self.frames_dropped,
+            "frames were done before, and kept": self.frames_before,
             "frames whose colours were carried": self.frames_carried,
             "damaged packets, skipped": self.packets_damaged,
             "packets of other streams that the output refused": self.packets_lost,

@@ -68,8 +68,13 @@ def check_target(path: Path, *, source: str | Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def naming_failures(part: Path, *more: type[Exception]) -> Iterator[None]:
-    """The system's errors as ours, in one line; `more` are a library's errors with errno and strerror."""
+def naming_failures(
+    part: Path, *more: type[Exception], kept: str = "what was written up to there is kept in it"
+) -> Iterator[None]:
+    """The system's errors as ours, in one line; `more` are a library's errors with errno and strerror.
+
+    kept: what to say where there is no more room.
+    """
     kinds: tuple[type[Exception], ...] = (OSError, *more)
     try:
         yield
@@ -80,7 +85,7 @@ def naming_failures(part: Path, *more: type[Exception]) -> Iterator[None]:
     except kinds as error:
         number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
         if number in FULL:
-            raise ResourceError(f"{part}: {FULL[number]}; what was written up to there is kept in it") from error
+            raise ResourceError(f"{part}: {FULL[number]}; {kept}") from error
         raise OutputError(f"{part}: can't be written ({reason})") from error
 
 

@@ -7,9 +7,8 @@ error is raised again in the caller's thread.
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-from stream.engine import Engine
 from stream.frame import Frame
 from stream.metrics import Meter
 
@@ -121,25 +120,47 @@ class Behind(Generic[T]):
             raise self._error
 
 
+class Colours(Protocol):
+    """What gives frames their colours: an `Engine`, or a `Grading` that has one for each shot."""
+
+    @property
+    def notices(self) -> list[str]:
+        """What a person should know about how the frames were made."""
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The frames in their order, coloured."""
+
+
 def run(
-    frames: Iterable[Frame], engine: Engine, write: Callable[[Frame], None], *, meter: Meter
+    frames: Iterable[Frame], engine: Colours, write: Callable[[Frame], None], *, meter: Meter
 ) -> Generator[Frame, None, None]:
     """Colours `frames` and hands them to `write`, in order; yields each as it is handed on, for who counts.
 
     What was coloured before an error or a signal is still written.
     """
+    yield from pump(frames, engine.run, write, meter=meter)
 
-    def timed_write(frame: Frame) -> None:
+
+def pump(
+    frames: Iterable[Frame],
+    paint: Callable[[Iterable[Frame]], Iterable[T]],
+    write: Callable[[T], None],
+    *,
+    meter: Meter,
+) -> Generator[T, None, None]:
+    """`run` for anything that is made of frames, one by one."""
+
+    def timed_write(item: T) -> None:
         with meter.stage("encode"):
-            write(frame)
+            write(item)
 
     source = Ahead(_timed(frames, meter))
     sink = Behind(timed_write)
     try:
-        for frame in engine.run(source):
+        for item in paint(source):
             meter.note_frame()
-            sink.put(frame)
-            yield frame
+            sink.put(item)
+            yield item
     finally:
         source.stop()
         sink.finish()

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from stream.errors import OutputError, UsageError
-from stream.film import Info, StreamInfo
-from stream.media import copyable, takes
+from stream.film import Info, Light, StreamInfo
+from stream.media import copyable, encoder_opens, takes
 from stream.part import check_target, part_of
 
 CONTAINERS = {
@@ -23,7 +23,31 @@ CONTAINERS = {
 }
 """Extension -> FFmpeg's muxer. AVI is left out: it stores no times, so a variable frame rate would be lost."""
 
-CODECS = {"libx264": "libx264", "h264": "libx264", "libx265": "libx265", "hevc": "libx265", "ffv1": "ffv1"}
+_NOT_WRITTEN = {
+    ".avi": "AVI stores no times, so a film of variable rate would come out of step",
+    ".webm": "WebM holds VP8, VP9 and AV1 alone",
+    ".mpg": "MPEG program streams hold MPEG-1 and MPEG-2 alone",
+    ".mpeg": "MPEG program streams hold MPEG-1 and MPEG-2 alone",
+    ".vob": "MPEG program streams hold MPEG-1 and MPEG-2 alone",
+    ".mxf": "MXF holds broadcasters' codecs alone",
+}
+"""Film formats that are read and not written, and why."""
+
+SEQUENCE = "image2"
+"""What `Info.container` says of numbered pictures, as FFmpeg calls them: a film without any other stream."""
+
+NVENC = frozenset({"h264_nvenc", "hevc_nvenc"})
+"""Encoders of NVIDIA's cards; some have none (H100, A100)."""
+
+CODECS = {
+    "libx264": "libx264",
+    "h264": "libx264",
+    "libx265": "libx265",
+    "hevc": "libx265",
+    "ffv1": "ffv1",
+    "prores": "prores_ks",
+    **{name: name for name in sorted(NVENC)},
+}
 """What `-c` takes -> FFmpeg's encoder."""
 
 LOSSLESS = frozenset({"ffv1"})
@@ -34,11 +58,16 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "libx265": {"preset": "veryfast", "crf": "16", "x265-params": "log-level=none"},
     # Version 3 with a checksum per slice, each picture by itself: what archives ask for.
     "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},
+    # 422 HQ, or 4444 for 4:4:4; editors refuse files whose maker isn't Apple.
+    "prores_ks": {"vendor": "apl0"},
+    **{name: {"preset": "p5", "rc": "constqp", "qp": "18"} for name in sorted(NVENC)},
 }
 _DEPTHS: dict[str, tuple[int, ...]] = {
     "libx264": (8, 10),
     "libx265": (8, 10, 12),
     "ffv1": (8, 9, 10, 12, 14, 16),
+    "prores_ks": (10,),
+    **dict.fromkeys(sorted(NVENC), (8,)),  # with more it wants samples packed in another way
 }
 _SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
 # Where an encoder lacks a subsampling, the next finer one takes its place.
@@ -75,6 +104,8 @@ class Output:
     depth: int
     subsampling: tuple[int, int]
     """log2 of the chroma steps that `frame.with_chroma` must bring."""
+    threads: int = 0
+    """Of the encoder, 0 for as many as FFmpeg likes. x264 and x265 code differently with another number."""
     copied: tuple[Copied, ...] = ()
     chapters: bool = True
     notices: tuple[str, ...] = field(default=())
@@ -96,6 +127,8 @@ def plan_output(
     container = CONTAINERS.get(path.suffix.lower())
     if container is None:
         given = path.suffix or "no extension"
+        if reason := _NOT_WRITTEN.get(path.suffix.lower()):
+            raise OutputError(f"{path}: {reason}; write {path.with_suffix('.mkv').name}, which keeps everything")
         raise OutputError(f"{path}: {given} names no film format that can be written; {', '.join(CONTAINERS)} do")
     check_target(path, source=info.path, overwrite=overwrite)
     notices: list[str] = []
@@ -105,6 +138,9 @@ def plan_output(
         raise UsageError(f"{path}: {path.suffix} can't hold {encoder}; use -c {allowed}, or write .mkv")
     depth = _choose_depth(info, encoder, notices)
     subsampling = _choose_subsampling(info, encoder, notices)
+    if info.light is not None and encoder not in _LIGHT and container != "matroska":
+        notices.append("what the film says about its screen and light (HDR) is left out: mkv, x264 and x265 keep it")
+    notices += [f"{words} are left out" for words in info.beside]
     if info.alpha:
         notices.append("the transparency (alpha) is left out")
     copied = _choose_streams(info, container, notices)
@@ -130,7 +166,12 @@ def plan_output(
 def _choose_codec(info: Info, codec: str | None, notices: list[str]) -> str:
     if codec is not None and codec not in CODECS:
         raise UsageError(f"{codec = }; the codecs are {', '.join(CODECS)}")
-    encoder = CODECS[codec] if codec else "libx264" if info.depth == 8 else "libx265"
+    if codec in NVENC:
+        _check_nvenc(codec, info)
+    # x265 takes fields for pictures of their own, at half the height; x264 keeps them in one.
+    encoder = CODECS[codec] if codec else "libx264" if info.depth == 8 or info.interlaced else "libx265"
+    if encoder == "libx265" and info.interlaced:
+        notices.append("x265 can't mark fields: both are kept, and players take them for one picture; x264 marks them")
     if encoder == "libx265" and min(info.width, info.height) < _X265_SMALLEST:
         notices.append(
             f"{info.width}x{info.height} is too small for x265 ({_X265_SMALLEST}x{_X265_SMALLEST}); x264 is used"
@@ -139,14 +180,50 @@ def _choose_codec(info: Info, codec: str | None, notices: list[str]) -> str:
     return encoder
 
 
+def _check_nvenc(codec: str, info: Info) -> None:
+    if not encoder_opens(codec):
+        raise UsageError(f"-c {codec}: no GPU here opens this encoder; -c libx264 does without one")
+    if info.interlaced:
+        raise UsageError(f"-c {codec}: codes no fields; use --deinterlace, or -c libx264")
+
+
 def _options(info: Info, encoder: str) -> dict[str, str]:
     # Slices let ffv1 use several cores; a picture of few samples can't be cut.
-    sliced = encoder == "ffv1" and min(info.width, info.height) >= _FFV1_SLICED
-    return _OPTIONS[encoder] | ({"slices": "4"} if sliced else {})
+    options = dict(_OPTIONS[encoder])
+    if encoder == "ffv1" and min(info.width, info.height) >= _FFV1_SLICED:
+        options["slices"] = "4"
+    if encoder == "prores_ks":
+        options["profile"] = "4444" if info.subsampling == (0, 0) else "hq"
+    words = _LIGHT.get(encoder)
+    if info.light is not None and words is not None:
+        given = ":".join(filter(None, (options.get(words[0]), *_light_words(info.light, *words[1:]))))
+        options[words[0]] = given
+    return options
+
+
+# The encoders that write HDR's metadata into their pictures: option, and what they call the screen and the light.
+_LIGHT = {
+    "libx264": ("x264-params", "mastering-display", "cll"),
+    "libx265": ("x265-params", "master-display", "max-cll"),
+}
+
+
+def _light_words(light: Light, screen: str, content: str) -> list[str]:
+    """As x264 and x265 want them: chromaticity in 0.00002, luminance in 0.0001 cd/m2."""
+    words = []
+    if light.primaries and light.luminance is not None:
+        red, green, blue, white = (tuple(round(part * 50000) for part in each) for each in light.primaries)
+        points = "".join(f"{name}({x},{y})" for name, (x, y) in (("G", green), ("B", blue), ("R", red), ("WP", white)))
+        least, most = (round(part * 10000) for part in light.luminance)
+        words.append(f"{screen}={points}L({most},{least})")
+    if light.content is not None:
+        words.append(f"{content}={light.content[0]},{light.content[1]}")
+    return words
 
 
 def _choose_depth(info: Info, encoder: str, notices: list[str]) -> int:
-    depth = max(depth for depth in _DEPTHS[encoder] if depth <= info.depth)
+    depths = _DEPTHS[encoder]
+    depth = max((depth for depth in depths if depth <= info.depth), default=min(depths))
     if depth < info.depth:
         notices.append(
             f"luma is reduced from {info.depth} to {depth} bits, the most that {encoder} holds; -c ffv1 keeps it"
@@ -156,6 +233,10 @@ def _choose_depth(info: Info, encoder: str, notices: list[str]) -> int:
 
 def _choose_subsampling(info: Info, encoder: str, notices: list[str]) -> tuple[int, int]:
     wanted = info.subsampling or (1, 1)
+    if encoder == "prores_ks":
+        return (0, 0) if wanted in ((0, 0), (0, 1)) else (1, 0)
+    if encoder in NVENC and wanted == (1, 0):
+        wanted = (0, 0)
     if encoder == "ffv1":
         # Beyond 8 bits FFmpeg's ffv1 codes 4:2:0, 4:2:2 and 4:4:4 only.
         return wanted if info.depth == 8 else _FINER.get(wanted, wanted)

@@ -227,6 +227,21 @@ def _look_up(layout: Layout, rows: Sequence[Rows], size: tuple[int, int]) -> tup
     return tuple(palette[:, offset][indices] for _, offset, _ in layout.components)
 
 
+def rgb_planes(
+    rgb: Sequence[Plane], depth: int, luma: Literal["bt601", "bt709"] | None, name: str, *, keep_colour: bool
+) -> tuple[Plane, ...]:
+    """Full-range (Y',) of R, G, B planes [H, W], or (Y', Cb, Cr) in 4:4:4 where colour is kept and there is some."""
+    y = luma_of_rgb(rgb, depth, luma, name)
+    if y is rgb[0] or luma is None or not keep_colour:
+        return (y,)
+    kr, kb = LUMA_WEIGHTS[luma]
+    middle, top = float(1 << (depth - 1)), float((1 << depth) - 1)
+    red, green, blue = (plane.astype(np.float32) for plane in rgb)
+    exact = kr * red + (1.0 - kr - kb) * green + kb * blue
+    cb, cr = (blue - exact) / (2 * (1 - kb)), (red - exact) / (2 * (1 - kr))  # H.273, 8.3
+    return y, *(np.rint(difference + middle).clip(0, top).astype(y.dtype) for difference in (cb, cr))
+
+
 def luma_of_rgb(rgb: Sequence[Plane], depth: int, luma: Literal["bt601", "bt709"] | None, name: str) -> Plane:
     """Full-range Y' of R, G, B planes [H, W]: the very samples where R = G = B, else weighted by the matrix `luma`."""
     red, green, blue = rgb

@@ -1,11 +1,9 @@
 """What runs the network: one protocol, chosen in one place, with the reason said."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -14,25 +12,49 @@ import torch
 
 from model import weights
 from model.generator import STRIDE, Generator
+from model.style import PALETTE
 from model.weights import Release, WeightsError
 from stream.config import Settings
 from stream.errors import EngineError, UsageError
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
-# In eight-bit levels of chroma; DESIGN 8. Beyond, an engine is refused: FP16 NaN and black frames are the field's
-# commonest bug.
+# In eight-bit levels; DESIGN 8. Beyond, an engine is refused: FP16 NaN and black frames are the field's commonest bug.
 GOLDEN_MEAN, GOLDEN_P999 = 0.5, 2.0
+# A painted picture has no original to be true to, and its strokes amplify every rounding; what must not pass is a look
+# that is visibly another one.
+PAINTED_MEAN, PAINTED_P999 = 1.5, 16.0
+
+
+class Painted(NamedTuple):
+    """What the network makes of a batch."""
+
+    chroma: Array
+    """float `[B, 2, H/2, W/2]` -0.5..0.5."""
+    luma: Array | None
+    """float `[B, 1, H, W]` 0..1, repainted; None in the natural look, where the luma stays the film's."""
+
+
+class Style(NamedTuple):
+    """What the fused graph needs beside the luma."""
+
+    code: Array
+    """float `[S]`: a look's, times the strength."""
+    chroma: Array | None
+    """float `[B, 2, H, W]` -0.5..0.5: the colours that the pictures have; None where they are to be predicted."""
 
 
 class Runtime(Protocol):
     """The network on some device, at one size. The one method starts it on a batch."""
 
-    name: str
-    """For people: which engine, on what, how exact."""
+    @property
+    def name(self) -> str:
+        """For people: which engine, on what, how exact."""
 
-    def start(self, luma: Array) -> Callable[[], Array]:
-        """Starts on luma `[B, 1, H, W]` 0..1; the function returned waits for chroma `[B, 2, H/2, W/2]` -0.5..0.5."""
+    def start(self, luma: Array, style: Style | None = None) -> Callable[[], Painted]:
+        """Starts on luma `[B, 1, H, W]` 0..1, the natural graph, or the fused one for a style; the function returned
+        waits for what comes out.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +63,8 @@ class Choice:
 
     runtime: Runtime
     reason: str
+    notices: tuple[str, ...] = ()
+    """What else a person should know: kept engines that could not be used, say."""
 
 
 class TorchRuntime:
@@ -51,33 +75,89 @@ class TorchRuntime:
         self.device = device
         self.name = f"torch {torch.__version__}, {device}, fp32"
 
-    def start(self, luma: Array) -> Callable[[], Array]:
+    def start(self, luma: Array, style: Style | None = None) -> Callable[[], Painted]:
         """Runs at once; there is nothing to wait for."""
         with torch.inference_mode():
-            chroma = self.generator.natural(torch.from_numpy(luma).to(self.device)).float().cpu().numpy()
-        return lambda: chroma
+            seen = torch.from_numpy(luma).to(self.device)
+            if style is None:
+                painted = Painted(self.generator.natural(seen).float().cpu().numpy(), None)
+            else:
+                made = self.generator(seen, *(torch.from_numpy(part).to(self.device) for part in inputs(luma, style)))
+                painted = Painted(*(part.float().cpu().numpy() for part in made))
+        return lambda: painted
 
 
-def open_runtime(settings: Settings, size: tuple[int, int]) -> Choice:
+def inputs(luma: Array, style: Style) -> tuple[Array, Array, Array]:
+    """The fused graph's chroma `[B, 2, H, W]`, known `[B, 1, H, W]` and code `[B, S]` beside a batch of luma."""
+    batch, _, rows, columns = luma.shape
+    chroma = np.zeros((batch, 2, rows, columns), np.float32) if style.chroma is None else style.chroma
+    known = np.full(luma.shape, style.chroma is not None, np.float32)
+    return chroma, known, np.repeat(style.code[None], batch, 0)
+
+
+def on_gpu(settings: Settings) -> bool:
+    """Whether `open_runtime` will open a GPU's runtime, or nothing."""
+    return settings.runtime == "tensorrt" or (settings.runtime != "openvino" and torch.cuda.is_available())
+
+
+def open_runtime(settings: Settings, size: tuple[int, int], *, styled: bool = False) -> Choice:
     """The runtime that `settings` asks for, ready for working pictures of `size` (rows, columns; multiples of 32).
 
-    The only place that chooses. Raises EngineError if the asked one can't be had: never another one silently.
+    styled: it shall run the fused graph as well. The only place that chooses. Raises EngineError if the asked one can't
+    be had: never another one silently.
     """
     if any(side <= 0 or side % STRIDE for side in size):
         raise ValueError(f"{size = }; multiples of {STRIDE} are needed")
-    release = find_release(settings.weights)
+    if on_gpu(settings):
+        return _open_on_gpu(settings, size, styled=styled)
     if settings.runtime == "torch":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return Choice(runtime=TorchRuntime(load_generator(release), device), reason="asked for")
+        return Choice(runtime=open_reference(settings), reason="asked for")
+    release = find_release(settings.weights)
     from stream.runtime_openvino import OpenVinoRuntime
 
-    runtime = OpenVinoRuntime(release, size, threads=settings.threads)
-    # Torch and OpenCV are left with small work between the network's: teams of threads that wait for each other on
-    # busy cores made a smoothing of 2 ms last 30.
+    runtime = OpenVinoRuntime(release, size, threads=settings.threads, styled=styled, one_by_one=settings.batch == 1)
+    _leave_small_work()
+    reason = "asked for" if settings.runtime == "openvino" else "the default on a CPU"
+    return Choice(runtime=runtime, reason=reason, notices=tuple(runtime.notices))
+
+
+def open_reference(settings: Settings) -> TorchRuntime:
+    """The reference, for pictures of any size, on a GPU where torch finds one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return TorchRuntime(load_generator(find_release(settings.weights)), device)
+
+
+def _open_on_gpu(settings: Settings, size: tuple[int, int], *, styled: bool) -> Choice:
+    """TensorRT, or torch where that was asked for, or where TensorRT isn't installed and none was asked for."""
+    from stream import runtime_tensorrt
+    from stream.runtime_gpu import choose_batch, open_torch
+
+    missing = runtime_tensorrt.what_is_missing()
+    if settings.runtime == "tensorrt" and missing:
+        raise EngineError(f"--runtime tensorrt: {missing}")
+    if not torch.cuda.is_available():
+        raise EngineError("--runtime tensorrt: torch finds no CUDA GPU; kinochrome doctor says why")
+    release = find_release(settings.weights)
+    generator = load_generator(release)
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    # Live is causal: every frame is wanted at once, so nothing waits for a batch to fill.
+    batch = choose_batch(total, size) if settings.lag else 1
+    if settings.runtime == "torch" or missing:
+        opened = open_torch(generator, size, batch, styled=styled)
+        reason = "asked for" if settings.runtime == "torch" else f"torch on this GPU, because {missing}"
+    else:
+        opened = runtime_tensorrt.open_tensorrt(release, generator, size, batch, styled=styled)
+        reason = "asked for" if settings.runtime == "tensorrt" else "the default on a CUDA GPU"
+    _leave_small_work()
+    return Choice(runtime=opened, reason=reason, notices=tuple(opened.notices))
+
+
+def _leave_small_work() -> None:
+    """Torch and OpenCV on the CPU are left with small work between the network's: teams of threads that wait for each
+    other on busy cores made a smoothing of 2 ms last 30.
+    """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    reason = "asked for" if settings.runtime == "openvino" else "the default on a CPU"
-    return Choice(runtime=runtime, reason=reason)
 
 
 def find_release(name: str) -> Release:
@@ -116,31 +196,33 @@ def difference(chroma: Array, reference: Array) -> tuple[float, float]:
     return float(levels.mean()), float(np.quantile(levels, 0.999))
 
 
-def check_engine(runtime: Runtime, generator: Generator, size: tuple[int, int]) -> tuple[float, float]:
-    """Compares a new engine with the torch reference on golden frames; EngineError unless it agrees."""
+def check_engine(
+    runtime: Runtime, generator: Generator, size: tuple[int, int], *, styled: bool = False
+) -> tuple[float, float]:
+    """Compares a graph of a new engine with the torch reference on golden frames; EngineError unless it agrees."""
     frames = golden_frames(size)
-    reference = TorchRuntime(generator, torch.device("cpu")).start(frames)()
-    mean, p999 = difference(runtime.start(frames)(), reference)
-    if mean > GOLDEN_MEAN or p999 > GOLDEN_P999:
+    reference = TorchRuntime(generator, torch.device("cpu"))
+    style = golden_style(frames, generator.config.code_size) if styled else None
+    made, wanted = (which.start(frames, style)() for which in (runtime, reference))
+    mean, p999 = difference(made.chroma, wanted.chroma)
+    if made.luma is not None and wanted.luma is not None:
+        mean, p999 = (max(pair) for pair in zip((mean, p999), difference(made.luma, wanted.luma), strict=True))
+    most = (PAINTED_MEAN, PAINTED_P999) if styled else (GOLDEN_MEAN, GOLDEN_P999)
+    if mean > most[0] or p999 > most[1]:
         raise EngineError(
             f"differs from the reference by {mean:.2f} levels in the mean and {p999:.2f} at 99.9 %; "
-            f"{GOLDEN_MEAN} and {GOLDEN_P999} are allowed"
+            f"{most[0]} and {most[1]} are allowed"
         )
     return mean, p999
 
 
-def cache_folder() -> Path:
-    """Where converted engines are kept: $XDG_CACHE_HOME/kinochrome, readable by its owner alone."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(base) / "kinochrome"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise EngineError(
-            f"{folder}: converted engines can't be kept there ({error.strerror}); name another folder with "
-            "XDG_CACHE_HOME, or use --runtime torch"
-        ) from error
-    return folder
+def golden_style(frames: Array, code_size: int) -> Style:
+    """A made-up look at nine tenths of its strength, and soft colours for the golden frames."""
+    random = np.random.default_rng(8)
+    code = random.standard_normal(code_size).astype(np.float32)
+    code /= np.sqrt(np.square(code[PALETTE:]).mean())
+    code[:PALETTE] = (0.45, 0.02, -0.03, 0.2, 0.05, 0.06)
+    return Style(code=np.float32(0.9) * code, chroma=np.float32(0.2) * np.concatenate((frames - 0.5, 0.5 - frames), 1))
 
 
 def version() -> str:

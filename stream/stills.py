@@ -6,6 +6,7 @@ JPEG's own Y' plane is taken as it is; RGB where R = G = B is Y'; other RGB need
 A picture turned by its EXIF or TIFF orientation is turned upright, and written so. Sizes are checked before decoding.
 """
 
+import io
 import logging
 import operator
 import struct
@@ -16,19 +17,20 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from stream import media, notes
 from stream.errors import InputError, OutputError, ResourceError, UsageError
 from stream.film import Luma
 from stream.frame import LUMA_WEIGHTS, ColorTags, Frame, Matrix, Plane
 from stream.media import MAX_PIXELS, read_frames
 from stream.part import check_target, claim, finish_part, naming_failures, part_of
-from stream.planes import luma_of_rgb
+from stream.planes import rgb_planes
 
 JPEG, PNG, TIFF = (".jpg", ".jpeg"), (".png",), (".tif", ".tiff")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -36,7 +38,6 @@ _CENTRE = 2  # AVCHROMA_LOC_CENTER, where JFIF puts chroma
 _JPEG_QUALITY = 95
 _ROWS_AT_ONCE = 256  # colour is computed in bands, so that float copies of a large scan don't fill the memory
 _ORIENTATION = 0x0112
-_EXIF_WITHIN = 1 << 18
 # Compressions that tifffile decodes by itself: none and Deflate. Others go to OpenCV's libtiff.
 _PLAIN = (1, 8, 32946)
 _TIFF_ERRORS = (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, OSError, zlib.error, struct.error)
@@ -68,9 +69,13 @@ def count_pictures(path: Path) -> int:
         return sum(not page.aspage().is_reduced for page in file.pages)
 
 
-def read_pictures(path: Path, *, luma: Luma | None = None) -> Iterator[Frame]:
-    """The picture, or every page of a TIFF, upright; pts is the number of the page."""
-    frames = _read_tiff(path, luma) if _is_tiff(path) else _read_coded(path, luma)
+def read_pictures(path: Path, *, luma: Luma | None = None, keep_colour: bool = False) -> Iterator[Frame]:
+    """The picture, or every page of a TIFF, upright; pts is the number of the page.
+
+    keep_colour: an RGB picture brings its chroma along, in 4:4:4, and not its luma alone.
+    """
+    read = _read_tiff if _is_tiff(path) else _read_coded
+    frames = read(path, luma, keep_colour=keep_colour)
     for number, frame in enumerate(frames):
         yield replace(frame, pts=number, time_base=Fraction(1))
 
@@ -85,10 +90,10 @@ def _tags(luma: Luma | None, tags: ColorTags | None = None) -> ColorTags:
     return replace(tags or ColorTags(), full_range=True, matrix=luma or "bt601", chroma_location=_CENTRE)
 
 
-def _read_coded(path: Path, luma: Luma | None) -> Iterator[Frame]:
+def _read_coded(path: Path, luma: Luma | None, *, keep_colour: bool) -> Iterator[Frame]:
     """JPEG and PNG, whose very samples FFmpeg's decoders give."""
-    for frame in islice(read_frames(path, luma=luma), 1):
-        orientation = _exif_orientation(path)
+    for frame in islice(read_frames(path, luma=luma, keep_colour=keep_colour), 1):
+        orientation = notes.orientation(notes.read_notes(path).exif)
         planes = tuple(_upright(plane, orientation) for plane in frame.planes)
         subsampling = frame.subsampling if orientation < _TURNED else (frame.subsampling[1], frame.subsampling[0])
         damaged = frame.damaged or _is_cut_jpeg(path)
@@ -121,24 +126,6 @@ def _upright(plane: Plane, orientation: int) -> Plane:
     return cast(Plane, np.ascontiguousarray(turned[:: -1 if upside_down else 1, :: -1 if mirrored else 1]))
 
 
-def _exif_orientation(path: Path) -> int:
-    """The orientation in a JPEG's or PNG's EXIF block, 1 (upright) without one."""
-    with path.open("rb") as file:
-        head = file.read(_EXIF_WITHIN)
-    start = next((head.find(mark) + len(mark) for mark in (b"Exif\0\0", b"eXIf") if mark in head), None)
-    if start is None:
-        return 1
-    order = "<" if head[start : start + 2] == b"II" else ">"
-    with suppress(struct.error):
-        (directory,) = struct.unpack_from(f"{order}I", head, start + 4)
-        (entries,) = struct.unpack_from(f"{order}H", head, start + directory)
-        for entry in range(entries):
-            number, _, _, value = struct.unpack_from(f"{order}HHIH", head, start + directory + 2 + 12 * entry)
-            if number == _ORIENTATION:
-                return int(value)
-    return 1
-
-
 def _open_tiff(path: Path) -> tifffile.TiffFile:
     try:
         return tifffile.TiffFile(path)
@@ -146,7 +133,7 @@ def _open_tiff(path: Path) -> tifffile.TiffFile:
         raise InputError(f"{path}: can't be read as a TIFF ({_first_line(error)})") from error
 
 
-def _read_tiff(path: Path, luma: Luma | None) -> Iterator[Frame]:
+def _read_tiff(path: Path, luma: Luma | None, *, keep_colour: bool) -> Iterator[Frame]:
     with _open_tiff(path) as file:
         if not file.pages:
             raise InputError(f"{path}: no page of this TIFF can be found; it was cut off or never finished")
@@ -160,9 +147,11 @@ def _read_tiff(path: Path, luma: Luma | None) -> Iterator[Frame]:
             except (*_TIFF_ERRORS, cv2.error) as error:
                 raise InputError(f"{name} can't be decoded ({_first_line(error)})") from error
             depth = planes[0].dtype.itemsize * 8
-            plane = planes[0] if len(planes) == 1 else luma_of_rgb(planes, depth, luma, name)
+            if len(planes) == 3:
+                planes = rgb_planes(planes, depth, luma, name, keep_colour=keep_colour)
             tag = page.tags.get(_ORIENTATION)
-            yield Frame(planes=(_upright(plane, tag.value if tag else 1),), depth=depth, tags=_tags(luma))
+            upright = tuple(_upright(plane, tag.value if tag else 1) for plane in planes)
+            yield Frame(planes=upright, depth=depth, subsampling=(0, 0), tags=_tags(luma))
 
 
 def _check_page(page: tifffile.TiffPage, name: str) -> None:
@@ -227,48 +216,75 @@ def write_pictures(
     check_target(path, source=source, overwrite=overwrite)
     part = part_of(path)
     with naming_failures(part), claim(part):
-        count = _write_tiff(part, frames, description) if suffix in TIFF else _write_coded(part, frames, description)
+        origin = None if media.is_url(source) or not str(source) else Path(source)
+        write = _write_tiff if suffix in TIFF else _write_coded
+        count = write(part, frames, description, origin)
         finish_part(part, path)
     return count
 
 
-def _write_tiff(part: Path, frames: Iterable[Frame], description: str) -> int:
+def _write_tiff(part: Path, frames: Iterable[Frame], description: str, origin: Path | None) -> int:
     """Page by page, so that memory holds one of them."""
     count = 0
     with tifffile.TiffWriter(part) as writer:
         for frame in frames:
+            noted = notes.Notes() if origin is None else notes.read_notes(origin, frame.pts or 0)
+            _add_page(writer, frame, 8 if frame.depth == 8 else 16, notes.tiff_options(noted, description))
             count += 1
-            writer.write(
-                rgb_of(frame, 8 if frame.depth == 8 else 16),
-                photometric="rgb",
-                compression="zlib",
-                metadata=None,
-                contiguous=False,
-                software="Kinochrome",
-                description=description or None,
-            )
     _needs_a_picture(part, count)
     return count
 
 
-def _write_coded(part: Path, frames: Iterable[Frame], description: str) -> int:
+def _add_page(writer: tifffile.TiffWriter, frame: Frame, depth: int, options: dict[str, Any]) -> None:
+    pixels = rgb_of(frame, depth)
+    writer.write(
+        pixels,
+        photometric="rgb",
+        compression="zlib",
+        metadata=None,
+        contiguous=False,
+        software="Kinochrome",
+        **options,
+    )
+
+
+def _write_coded(part: Path, frames: Iterable[Frame], description: str, origin: Path | None) -> int:
     source = iter(frames)
     frame = next(source, None)
     _needs_a_picture(part, frame is not None)
     assert frame is not None
-    jpeg = part.suffix.lower() in JPEG
-    pixels = rgb_of(frame, 8 if jpeg or frame.depth == 8 else 16)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111] if jpeg else []
-    exif = np.frombuffer(_exif(description), np.uint8)
-    kinds, chunks = ([cv2.IMAGE_METADATA_EXIF], [exif]) if description else ([], [])
-    done, data = cv2.imencodeWithMetadata(part.suffix.lower(), pixels[..., ::-1], kinds, chunks, quality)
-    if not done:
-        raise OutputError(f"{part}: OpenCV can't encode {pixels.shape[1]}x{pixels.shape[0]} pixels in this format")
-    part.write_bytes(data.tobytes())
+    part.write_bytes(encode(part.suffix, frame, 8 if frame.depth == 8 else 16, description, origin))
     if next(source, None) is not None:
         part.unlink()
         raise UsageError(f"{part}: {part.suffix} holds one picture and there are more; write a .tif")
     return 1
+
+
+def encode(suffix: str, frame: Frame, depth: int, description: str, origin: Path | None) -> bytes:
+    """A whole JPEG, PNG or TIFF of one frame, R'G'B' of `depth` 8 or 16 bits (JPEG always 8).
+
+    origin: the file that it was made from, whose notes (EXIF, profile, resolution) are kept.
+    """
+    noted = notes.Notes() if origin is None else notes.read_notes(origin)
+    if suffix.lower() in TIFF:
+        held = io.BytesIO()
+        with tifffile.TiffWriter(held) as writer:
+            _add_page(writer, frame, depth, notes.tiff_options(noted, description))
+        return held.getvalue()
+    jpeg = suffix.lower() in JPEG
+    pixels = rgb_of(frame, 8 if jpeg else depth)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111] if jpeg else []
+    beside = {
+        cv2.IMAGE_METADATA_EXIF: notes.described(noted, description) if description or noted.exif else b"",
+        cv2.IMAGE_METADATA_ICCP: noted.rgb_profile,
+    }
+    kinds = [kind for kind, content in beside.items() if content]
+    chunks = [np.frombuffer(beside[kind], np.uint8) for kind in kinds]
+    done, data = cv2.imencodeWithMetadata(suffix.lower(), pixels[..., ::-1], kinds, chunks, quality)
+    if not done:
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise OutputError(f"OpenCV can't encode {size} pixels as {suffix}")
+    return notes.with_xmp(notes.with_dpi(data.tobytes(), noted.dpi), notes.upright_xmp(noted.xmp))
 
 
 def _needs_a_picture(part: Path, count: int) -> None:
@@ -277,14 +293,8 @@ def _needs_a_picture(part: Path, count: int) -> None:
         raise OutputError(f"{part}: not written, because no picture came")
 
 
-def _exif(description: str) -> bytes:
-    """An EXIF block with an image description alone: a TIFF header and one entry."""
-    text = description.encode("ascii", "replace") + b"\0"
-    return struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x010E, 2, len(text), 26) + bytes(4) + text
-
-
 def rgb_of(frame: Frame, depth: int) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """The frame as R'G'B', [H, W, 3], full range at `depth` 8 or 16 bits. Without chroma R = G = B = Y'."""
+    """The frame as R'G'B', [H, W, 3], full range at `depth` 8 to 16 bits. Without chroma R = G = B = Y'."""
     top = (1 << depth) - 1
     pixels = np.empty((frame.height, frame.width, 3), np.uint8 if depth == 8 else np.uint16)
     chroma = [_full_size(frame, plane) for plane in frame.planes[1:]]

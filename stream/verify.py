@@ -18,9 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from stream.film import Info, Luma, StreamInfo
-from stream.frame import Frame
-from stream.media import open_film, probe, read_frames, read_packets
+from stream.frame import Frame, Plane, checksum
+from stream.media import open_film, read_packets
 from stream.mux import reduction
+from stream.plan import SEQUENCE
+from stream.proof import SUFFIX, proof_of, read_proof
+from stream.sequence import parse_pattern
+from stream.source import probe, read_frames
 from stream.stills import JPEG, count_pictures, is_still, read_pictures
 
 LOSSY_PSNR_DB = 20.0
@@ -69,23 +73,87 @@ class Comparison:
         return {"ok": self.ok} | asdict(self)
 
 
-def verify(original: Path, coloured: Path, *, lossy: bool = False, luma: Luma | None = None) -> Comparison:
-    """Compares a result with what it was made from; `luma` as it was given to colour an RGB original."""
+def verify(
+    original: Path,
+    coloured: Path,
+    *,
+    lossy: bool = False,
+    luma: Luma | None = None,
+    rate: Fraction | None = None,
+) -> Comparison:
+    """Compares a result with what it was made from; `luma` and `rate` as they were given to colour the original.
+
+    The original may be a list of checksums of its luma (FFmpeg's framemd5). A list that lies beside the result must
+    hold for both films.
+    """
     comparison = Comparison(original=str(original), coloured=str(coloured))
-    if is_still(original) or is_still(coloured):
+    if original.suffix == SUFFIX:
+        _verify_proof(comparison, original, coloured)
+        return comparison
+    if any(is_still(path) and parse_pattern(path) is None for path in (original, coloured)):
         _verify_pictures(comparison, original, coloured, lossy, luma)
         return comparison
-    before, after = probe(original, luma=luma), probe(coloured)
+    before = probe(original, luma=luma, rate=rate)
+    # Numbered pictures say neither their rate nor the matrix that their R'G'B' was made with.
+    matrix: Luma = "bt601" if before.tags.matrix == "bt601" else "bt709"
+    rate = rate or before.frame_rate
+    after = probe(coloured, luma=matrix, rate=rate)
+    pictures = after.container == SEQUENCE
     pairing = _Pairing(before, after)
     differences = _Differences()
-    for first, second in pairing.pairs(read_frames(original, luma=luma), read_frames(coloured)):
+    results = read_frames(coloured, luma=matrix, rate=rate)
+    sums = _Sums(proof_of(coloured)) if proof_of(coloured).is_file() else None
+    for first, second in pairing.pairs(read_frames(original, luma=luma, rate=rate), results):
         differences.note(first, second)
+        if sums is not None:
+            sums.note(second, first.luma, second.luma)
     comparison.add("frames", not (pairing.missing or pairing.extra), pairing.count_detail())
-    comparison.add("luma", *differences.judge(after.codec, "-c ffv1", lossy=lossy))
+    comparison.add("luma", *differences.judge(after.codec, "-c ffv1", lossy=lossy, tolerance=1 if pictures else 0))
+    if sums is not None:
+        comparison.add("proof", *sums.judge())
     comparison.add("times", *pairing.judge_times())
     _verify_shape(comparison, before, after)
     _verify_others(comparison, before, after, pairing.shift)
     return comparison
+
+
+class _Sums:
+    """Holds luma against a list of checksums, by the times of the frames."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        found = read_proof(path)
+        self._wanted = {pts * found.time_base: digest for pts, digest in found.rows}
+        self._count = len(found.rows)
+        self._frames = 0
+        self._wrong = 0
+
+    def note(self, frame: Frame, *lumas: Plane) -> None:
+        """Compares Y' planes that must all have the sum of the frame's time."""
+        self._frames += 1
+        wanted = self._wanted.get(_time(frame))
+        self._wrong += any(checksum(luma) != wanted for luma in lumas)
+
+    def judge(self) -> tuple[bool, str]:
+        """Whether every sum has its frame and every frame its sum."""
+        name = self._path.name
+        if self._wrong:
+            return False, f"{name}: {self._wrong} of {self._frames} frames have another sum"
+        if self._frames != self._count:
+            return False, f"{name}: has {self._count} sums for {self._frames} frames"
+        return True, f"{name}: the sums of all {self._frames} frames hold"
+
+
+def _verify_proof(comparison: Comparison, original: Path, coloured: Path) -> None:
+    """Without the film itself: frame by frame in their order, because another film's clock may be another one."""
+    wanted = [digest for _, digest in read_proof(original).rows]
+    info = probe(coloured)
+    found = [checksum(frame.luma) for frame in read_frames(coloured)]
+    same = f"{len(wanted)} in both" if len(wanted) == len(found) else f"{len(wanted)} sums, {len(found)} frames"
+    comparison.add("frames", len(wanted) == len(found), same)
+    wrong = sum(before != after for before, after in zip(wanted, found, strict=False))
+    held = "the sums of all frames hold" if not wrong else f"{wrong} frames have another sum"
+    comparison.add("luma", not wrong and bool(found), f"{held} ({info.depth} bits, {info.codec})")
 
 
 class _Differences:
@@ -98,6 +166,7 @@ class _Differences:
         self._squares = 0.0
         self._samples = 0
         self._depths: tuple[int, int] = (8, 8)
+        self._restated = False
         self._sizes: set[tuple[int, ...]] = set()
 
     def note(self, before: Frame, after: Frame) -> None:
@@ -110,7 +179,10 @@ class _Differences:
             self._differing += 1
             return
         expected = before.luma
-        if after.depth < before.depth:
+        if after.tags.full_range and (not before.tags.full_range or after.depth > before.depth):
+            self._restated = True
+            expected = _full_range(before, after.depth)
+        elif after.depth != before.depth:
             full_range = before.tags.full_range
             expected = reduction(before.depth, after.depth, full_range=full_range, chroma=False)[before.luma]
         if np.array_equal(expected, after.luma):
@@ -125,10 +197,10 @@ class _Differences:
         before, after = self._depths
         if self._sizes:
             return False, f"the pictures have another size in {self._differing} of {self._frames} frames"
-        exact = not self._differing and before == after
+        exact = not self._differing and before == after and not self._restated
         if exact:
             return True, f"bit for bit the original's in all {self._frames} frames ({before} bits)"
-        if before == after and self._largest <= tolerance:
+        if (before == after or self._restated) and self._largest <= tolerance:
             return True, f"within {self._largest} level of {(1 << after) - 1} in all frames, which is RGB's rounding"
         words = [f"not bit for bit: {self._differing} of {self._frames} frames differ"]
         if self._differing:
@@ -144,6 +216,14 @@ class _Differences:
         return 10 * math.log10(peak**2 * self._samples / self._squares) if self._squares else math.inf
 
 
+def _full_range(frame: Frame, depth: int) -> Plane:
+    """The luma as R'G'B' of `depth` bits would have it where R = G = B."""
+    low, high, _ = frame.levels
+    top = (1 << depth) - 1
+    values = (frame.luma.astype(np.float32) - np.float32(low)) * np.float32(top / (high - low))
+    return np.asarray(np.rint(values).clip(0, top).astype(np.uint8 if depth == 8 else np.uint16))
+
+
 class _Pairing:
     """Walks through both films at once, by time: a frame that one of them lacks costs no more than itself."""
 
@@ -151,7 +231,7 @@ class _Pairing:
         self._tick = after.time_base
         frame = 1 / before.frame_rate if before.frame_rate else Fraction(0)
         self._near = max(frame / 2, self._tick * 3 / 2)
-        self._moves = after.container == "mpegts"
+        self._moves = after.container in ("mpegts", SEQUENCE)
         self.shift = Fraction(0)
         self.frames = 0
         self.missing = 0
@@ -219,6 +299,10 @@ def _time(frame: Frame) -> Fraction:
 
 
 def _verify_shape(comparison: Comparison, before: Info, after: Info) -> None:
+    if after.container == SEQUENCE and before.container != SEQUENCE:
+        sizes = [f"{info.width}x{info.height}" for info in (before, after)]
+        comparison.add("shape", sizes[0] == sizes[1], _same_or_both(sizes))
+        return
     shapes = [f"{info.width}x{info.height}, pixels {info.pixel_aspect}" for info in (before, after)]
     comparison.add("shape", shapes[0] == shapes[1], _same_or_both(shapes))
     turns = [f"{info.rotation} degrees" for info in (before, after)]
@@ -284,7 +368,9 @@ def _bare(codec: str, payload: bytes) -> bytes:
 
 
 def _verify_others(comparison: Comparison, before: Info, after: Info, shift: Fraction) -> None:
-    left = _read_records(after.path, after)
+    if before.container == SEQUENCE:
+        return
+    left = [] if after.container == SEQUENCE else _read_records(after.path, after)
     for record in _read_records(before.path, before):
         same = [other for other in left if other.info.kind == record.info.kind]
         match = next((other for other in same if other.sha256 == record.sha256), same[0] if same else None)
@@ -293,6 +379,8 @@ def _verify_others(comparison: Comparison, before: Info, after: Info, shift: Fra
         comparison.add(f"stream {record.info.index} ({record.info.kind})", *_judge_stream(record, match, shift))
     if left:
         comparison.add("added streams", False, f"{len(left)} that the original hasn't")
+    if after.container == SEQUENCE:
+        return
     with open_film(before.path) as first, open_film(after.path) as second:
         chapters = [
             [

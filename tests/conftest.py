@@ -1,8 +1,10 @@
 """Clips that the tests make for themselves with PyAV: every picture has a known grey and known noise."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import av
+import av.filter
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -111,19 +114,36 @@ def make_clip(
             container.set_chapters([_chapter(number, end_s / chapters) for number in range(chapters)])
         container.metadata.update(metadata or {})
         container.start_encoding()
+        marked = _field_marker(stream, time_base, (context or {}).get("field_order", 0))
         for number, time in enumerate(times):
             content = planes(number) if planes else grey_planes(pix_fmt, grey(number, width, height, depth))
             frame = video_frame(pix_fmt, content)
             frame.pts, frame.time_base = time, time_base
             for name in ("color_range", "colorspace", "color_primaries", "color_trc"):
                 setattr(frame, name, (context or {}).get(name, getattr(frame, name)))
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(marked(frame)))
         container.mux(stream.encode(None))
         for number, sound in enumerate(sounds):
             _write_sound(container, sound, number, end_s)
         if texts is not None:
             _write_subtitles(container, texts)
     return path
+
+
+def _field_marker(stream: Any, time_base: Fraction, field_order: int) -> Callable[[av.VideoFrame], av.VideoFrame]:
+    """Marks pictures as their container is marked: encoders go by the picture, and PyAV can't set that."""
+    if field_order < 2:
+        return lambda frame: frame
+    graph = av.filter.Graph()
+    source = graph.add_buffer(template=stream, time_base=time_base)
+    marker = graph.add("setfield", "mode=tff" if field_order == 2 else "mode=bff")
+    graph.link_nodes(source, marker, graph.add("buffersink")).configure()
+
+    def mark(frame: av.VideoFrame) -> av.VideoFrame:
+        graph.vpush(frame)
+        return graph.vpull()
+
+    return mark
 
 
 def _add_sound(container: Any, codec: str, number: int) -> Any:
@@ -175,6 +195,29 @@ def _chapter(number: int, seconds: float) -> dict[str, Any]:
         "time_base": Fraction(1, 1000),
         "metadata": {"title": f"Act {number}"},
     }
+
+
+@cache
+def _gpu_test() -> Callable[[], bool]:
+    import torch  # most tests do without
+
+    return torch.cuda.is_available
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """GPU tests skip without a GPU, and fail where somebody says that there should be one. No other test sees one, so
+    that "torch" is the reference on the CPU whatever the machine.
+    """
+    wanted = item.get_closest_marker("gpu") is not None
+    if not wanted and "torch" not in sys.modules:
+        return
+    is_available = _gpu_test()
+    sys.modules["torch"].cuda.is_available = is_available if wanted else lambda: False
+    if not wanted or is_available():
+        return
+    if os.environ.get("FAIL_WITHOUT_CUDA") == "1":
+        pytest.fail("FAIL_WITHOUT_CUDA=1, and torch finds no CUDA GPU")
+    pytest.skip("no CUDA GPU")
 
 
 @pytest.fixture

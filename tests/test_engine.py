@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.config import Settings
-from stream.engine import Engine, Geometry, chroma_planes, working_luma
+from stream.engine import Engine, Geometry, chroma_planes, working_chroma, working_luma
 from stream.errors import EngineError
 from stream.frame import LUMA_WEIGHTS, ColorTags, Frame
+from stream.looks import Look
+from stream.runtime import Painted
 
 
 class Painter:
@@ -20,10 +22,10 @@ class Painter:
         self.colour = np.array([cb, cr], np.float32)[None, :, None, None]
         self.batches = []
 
-    def start(self, luma):
+    def start(self, luma, style=None):
         self.batches.append(len(luma))
         shape = (len(luma), 2, luma.shape[2] // 2, luma.shape[3] // 2)
-        return lambda: np.ascontiguousarray(np.broadcast_to(self.colour, shape))
+        return lambda: Painted(np.ascontiguousarray(np.broadcast_to(self.colour, shape)), None)
 
 
 def grey_frame(value=128, size=(48, 64), depth=8, **more):
@@ -121,9 +123,9 @@ def test_fields_are_coloured_by_themselves():
     luma[0::2] = 200
 
     class ByBrightness(Painter):
-        def start(self, luma):
-            chroma = super().start(luma)() * luma.mean((1, 2, 3), keepdims=True)
-            return lambda: chroma
+        def start(self, luma, style=None):
+            chroma = super().start(luma)().chroma * luma.mean((1, 2, 3), keepdims=True)
+            return lambda: Painted(chroma, None)
 
     frame = Frame(planes=(luma,), interlaced=True, tags=ColorTags(full_range=True))
     (coloured,) = engine_for(frame, ByBrightness(0.1, 0.1), steady=0.0).run([frame])
@@ -161,10 +163,10 @@ def test_a_film_that_is_shown_turned_is_seen_upright_and_coloured_in_place(rotat
     luma[:32, 80:] = 200
 
     class ByBrightness(Painter):
-        def start(self, luma):
+        def start(self, luma, style=None):
             self.seen = luma[0, 0]
             half = luma[:, :, ::2, ::2] * 0.1
-            return lambda: np.concatenate((half, half), 1)
+            return lambda: Painted(np.concatenate((half, half), 1), None)
 
     frame, painter = Frame(planes=(luma,), tags=ColorTags(full_range=True)), ByBrightness(0, 0)
     geometry = Geometry.of(128, 96, short_side=96, rotation=rotation)
@@ -185,3 +187,147 @@ def test_working_luma_spans_the_range():
             luma = working_luma(frame.luma, frame, Geometry.of(64, 48, short_side=64))
             assert luma.shape == (64, 96)
             assert np.allclose(luma, expected)
+
+
+LOOK = Look(name="inverse", title="inverse", code=np.ones(8, np.float32))
+
+
+class Inverter(Painter):
+    """Paints every picture as its negative, in one colour, and remembers what it was told."""
+
+    def start(self, luma, style=None):
+        natural = super().start(luma)()
+        self.style = style
+        if style is None:
+            return lambda: natural
+        strength = float(style.code[0])
+        return lambda: Painted(natural.chroma, luma + np.float32(strength) * (1 - 2 * luma))
+
+
+def ramp(size=(48, 64), **more):
+    return Frame(planes=(np.tile(np.linspace(20, 230, size[1]).astype(np.uint8), (size[0], 1)),), **more)
+
+
+def paint(frame, runtime, strength=1.0, **options):
+    geometry = Geometry.of(frame.width, frame.height, short_side=64)
+    settings = Settings(steady=0.0, strength=strength, **options)
+    (painted,) = Engine(runtime, geometry, settings=settings, look=LOOK).run([frame])
+    return painted
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("depth", [8, 10, 16])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_look_repaints_the_luma_within_its_range(full_range, depth, interlaced):
+    tags = ColorTags(full_range=full_range)
+    kind = np.uint8 if depth == 8 else np.uint16
+    luma = np.tile(np.linspace(40, 200, 64).astype(kind), (48, 1)) << (depth - 8)
+    frame = Frame(planes=(luma,), depth=depth, tags=tags, interlaced=interlaced)
+    painted = paint(frame, Inverter(0.1, 0.1), detail=0.0)
+    low, high, _ = frame.levels
+    assert painted.luma.dtype == kind
+    assert painted.luma.shape == luma.shape
+    expected = low + high - luma.astype(float)
+    assert np.abs(painted.luma - expected)[:, 4:-4].mean() < 3 * 2 ** (depth - 8)
+    assert painted.planes[1].mean() > 2 ** (depth - 1)
+
+
+def test_no_strength_leaves_the_luma_bit_for_bit():
+    for options in ({}, {"source_colours": True}):
+        frame = ramp()
+        painted = paint(frame, Inverter(0.1, 0.1), strength=0.0, **options)
+        assert np.array_equal(painted.luma, frame.luma)
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (1, 0), (0, 0)])
+def test_no_strength_over_the_sources_colours_is_the_source(subsampling):
+    planes = (np.full((48, 64), 250, np.uint8), np.full((24, 32), 150, np.uint8), np.full((24, 32), 90, np.uint8))
+    geometry = Geometry.of(64, 48, short_side=64)
+    engine_settings = Settings(strength=0.0, source_colours=True)
+    for frame in (Frame(planes=planes), Frame(planes=planes[:1])):
+        engine = Engine(Inverter(0, 0), geometry, subsampling=subsampling, settings=engine_settings, look=LOOK)
+        (same,) = engine.run([frame])
+        assert np.array_equal(same.luma, frame.luma)
+        expected = [150, 90] if len(frame.planes) == 3 else [128, 128]
+        assert [int(plane[0, 0]) for plane in same.planes[1:]] == expected
+        assert same.planes[1].shape == same.chroma_shape
+
+
+def test_detail_beyond_the_working_size_is_kept_by_its_share():
+    # Stripes of two samples: at the working size, a quarter of the frame's, they are gone.
+    stripes = np.where(np.arange(256) // 1 % 2, 140, 100).astype(np.uint8)
+    frame = Frame(planes=(np.tile(stripes, (256, 1)),))
+    spread = [paint(frame, Inverter(0, 0), detail=detail).luma[64:-64, 64:-64].std() for detail in (0.0, 0.5, 1.0)]
+    assert spread[0] < 1
+    assert abs(spread[1] - 10) < 1
+    assert abs(spread[2] - 20) < 1
+
+
+def test_the_sources_colours_reach_the_network():
+    # A 4:2:0 film of one colour: the network must be told that colour in its own scaling.
+    tags = ColorTags(matrix="bt709")
+    planes = (np.full((48, 64), 120, np.uint8), np.full((24, 32), 150, np.uint8), np.full((24, 32), 90, np.uint8))
+    frame, runtime = Frame(planes=planes, tags=tags), Inverter(0, 0)
+    paint(frame, runtime, source_colours=True)
+    cb, cr = runtime.style.chroma[0].mean((1, 2))
+    assert abs(cb - (150 - 128) / 224 * 1.8556 / 1.772) < 1e-4
+    assert abs(cr - (90 - 128) / 224 * 1.5748 / 1.402) < 1e-4
+    paint(frame, runtime)
+    assert runtime.style.chroma is None
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (1, 0), (0, 0)])
+@pytest.mark.parametrize("height", [4, 6, 48, 50, 51])
+def test_interlaced_colours_of_any_height_are_read(subsampling, height):
+    shape = (-(-height >> subsampling[1]), -(-64 >> subsampling[0]))
+    planes = (np.full((height, 64), 120, np.uint8), np.full(shape, 150, np.uint8), np.full(shape, 90, np.uint8))
+    frame, runtime = Frame(planes=planes, subsampling=subsampling, interlaced=True), Inverter(0, 0)
+    painted = paint(frame, runtime, source_colours=True)
+    assert len(runtime.style.chroma) == 2
+    # Both fields have the film's colour, also where a field's chroma is a line short.
+    assert np.allclose(runtime.style.chroma[0], runtime.style.chroma[1], atol=1e-6)
+    assert abs(runtime.style.chroma[1, 0].mean() - (150 - 128) / 224) < 1e-3
+    assert painted.luma.shape == frame.luma.shape
+
+
+def test_working_chroma_is_none_without_colours():
+    frame = grey_frame()
+    assert not working_chroma(frame, Geometry.of(64, 48, short_side=64)).any()
+
+
+def test_the_look_can_be_changed_between_frames():
+    frames = [ramp(pts=index) for index in range(4)]
+    geometry = Geometry.of(64, 48, short_side=64)
+    engine = Engine(Inverter(0, 0), geometry, settings=Settings(steady=0.0, batch=1, detail=0.0))
+
+    def switching():
+        yield from frames[:2]
+        engine.restyle(LOOK)
+        yield from frames[2:]
+
+    plain, still, *painted = engine.run(switching())
+    assert np.array_equal(plain.luma, frames[0].luma)
+    assert np.array_equal(still.luma, frames[1].luma)
+    assert all(not np.array_equal(frame.luma, frames[0].luma) for frame in painted)
+
+
+class Jitter(Painter):
+    """A colour that differs from picture to picture, however they come in batches."""
+
+    def start(self, luma, style=None):
+        first = sum(self.batches)
+        painted = super().start(luma)()
+        shake = np.sin(np.arange(first, first + len(luma)) * 2.4, dtype=np.float32) * np.float32(0.1)
+        return lambda: Painted(painted.chroma + shake[:, None, None, None], None)
+
+
+@pytest.mark.parametrize("lag", [0, 24])
+def test_times_change_nothing_and_flags_of_fields_start_nothing_afresh(lag):
+    even = [ramp(pts=index) for index in range(24)]
+    uneven = [ramp(pts=index**2) for index in range(24)]
+    mixed = [ramp(pts=index, interlaced=index % 3 == 1) for index in range(24)]
+    still = [list(engine_for(even[0], Jitter(0.1, 0.1), lag=lag).run(film)) for film in (even, uneven, mixed)]
+    assert all(np.array_equal(a.planes[1], b.planes[1]) for a, b in zip(still[0], still[1], strict=True))
+    for film in still:
+        levels = [float(frame.planes[1].mean()) for frame in film[12:]]
+        assert max(levels) - min(levels) < 0.15 * (2 * 0.1 * 224)

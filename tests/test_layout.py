@@ -14,11 +14,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LINE = ("model", "stream", "train", "benchmarks", "tests")
 FILES = [path for folder in LINE[:-1] for path in sorted((ROOT / folder).rglob("*.py"))]
 HEAVY = {
-    "av": {"stream/media.py", "stream/mux.py"},
+    "av": {"stream/media.py", "stream/mux.py", "stream/capture.py", "stream/record.py", "stream/relay.py"},
     "openvino": {"stream/runtime_openvino.py"},
+    "scenedetect": {"stream/shots.py"},
     "zmq": {"stream/pubsub.py"},
+    "starlette": {"stream/preview.py"},
+    "uvicorn": {"stream/preview.py"},
     "torch_tensorrt": {"stream/runtime_tensorrt.py"},
-    "ray": {"stream/batch.py"},
+    "ray": {"stream/cluster.py"},
 }
 
 

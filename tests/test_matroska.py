@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from stream.matroska import ROOM, display_size, write_pixel_aspect
+from stream.matroska import ROOM, Statement, display_size, write_track
 
 
 def make_film(path: Path, title: str) -> bytes:
@@ -28,7 +28,7 @@ def make_film(path: Path, title: str) -> bytes:
 def test_a_finished_film_gets_its_pixel_aspect(tmp_path: Path, title: str) -> None:
     path = tmp_path / "reel.mkv"
     before = make_film(path, title)
-    write_pixel_aspect(path, 2, (64, 48), Fraction(16, 15))
+    write_track(path, 2, Statement(size=(64, 48), aspect=Fraction(16, 15)))
     after = path.read_bytes()
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -65,4 +65,4 @@ def test_a_file_without_tracks_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "reel.mkv"
     path.write_bytes(make_film(path, "")[:40])
     with pytest.raises((ValueError, IndexError)):
-        write_pixel_aspect(path, 1, (64, 48), Fraction(2))
+        write_track(path, 1, Statement(size=(64, 48), aspect=Fraction(2)))

@@ -143,10 +143,10 @@ def test_kernel_distance_refuses_a_single_picture():
 
 def test_psnr_at_a_colourfulness_lies_on_the_curve_or_nowhere():
     curve = [(10.0, 24.0), (20.0, 23.0), (30.0, 20.0)]
-    assert measures.psnr_at(curve, 20) == 23
-    assert measures.psnr_at(curve, 25) == pytest.approx(21.5)
-    assert measures.psnr_at(curve, 31) is None
-    assert measures.psnr_at(curve, 9) is None
+    assert measures.value_at(curve, 20) == 23
+    assert measures.value_at(curve, 25) == pytest.approx(21.5)
+    assert measures.value_at(curve, 31) is None
+    assert measures.value_at(curve, 9) is None
 
 
 def test_tally_keeps_every_picture():

@@ -18,7 +18,7 @@ from conftest import grey, grey_planes
 from stream.errors import InputError, UsageError
 from stream.film import ReadTally
 from stream.frame import ColorTags
-from stream.media import MAX_PIXELS, is_url, probe, read_frames
+from stream.media import MAX_PIXELS, is_url, nvdec_opens, probe, read_frames
 
 Clip = Callable[..., Path]
 
@@ -373,3 +373,20 @@ def test_closing_the_generator_early_lets_go_of_the_file(clip: Clip) -> None:
     frames.close()
     with pytest.raises(StopIteration):
         next(frames)
+
+
+@pytest.mark.skipif(nvdec_opens(), reason="there is such a card")
+def test_nvdec_without_a_card_is_refused_with_what_to_do(clip):
+    with pytest.raises(UsageError, match="leave it out"):
+        next(read_frames(clip("reel.mkv"), nvdec=True))
+
+
+@pytest.mark.gpu
+def test_nvdec_decodes_the_same_planes(clip):
+    if not nvdec_opens():
+        pytest.skip("the card has no decoder")
+    reel = clip("reel.mkv", size=(256, 256), pts=range(20))
+    for hard, soft in zip(read_frames(reel, nvdec=True), read_frames(reel), strict=True):
+        assert hard.pts == soft.pts
+        for found, wanted in zip(hard.planes, soft.planes, strict=True):
+            assert np.array_equal(found, wanted)

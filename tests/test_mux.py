@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from conftest import grey
 
+from stream.colorize import Job, colorize
+from stream.config import Settings
 from stream.errors import OutputError, UsageError
 from stream.film import Info, ReadTally
 from stream.frame import Frame
-from stream.media import probe, read_frames
+from stream.media import encoder_opens, probe, read_frames
 from stream.mux import Output, Writer, plan_output, reduction
 
 Clip = Callable[..., Path]
@@ -534,3 +536,123 @@ def test_transparency_is_left_out_with_a_notice(clip: Clip, tmp_path: Path) -> N
     assert output.notices == ("the transparency (alpha) is left out",)
     for before, after in zip(read_frames(path), read_frames(output.path), strict=True):
         assert np.array_equal(before.luma, after.luma)
+
+
+def test_prores_keeps_fields_and_raises_depth(clip: Clip, tmp_path: Path) -> None:
+    path = clip("reel.mkv", codec="ffv1", pts=range(4), context={"field_order": 3})
+    info, output = transcode(path, tmp_path / "colour.mov", "prores")
+    assert (output.codec, output.pix_fmt, output.notices) == ("prores_ks", "yuv422p10le", ())
+    after = probe(output.path)
+    assert (after.codec, after.interlaced, after.top_field_first) == ("prores", True, False)
+    for before, coded in zip(read_frames(path), read_frames(output.path), strict=True):
+        assert np.abs(4.0 * before.luma - coded.luma).mean() < 16
+    with pytest.raises(UsageError, match="can't hold prores_ks"):
+        plan_output(info, tmp_path / "colour.mp4", codec="prores")
+
+
+def test_films_in_fields_beyond_8_bits_go_to_x264(clip: Clip, tmp_path: Path) -> None:
+    path = clip("reel.mkv", codec="ffv1", pix_fmt="yuv422p10le", depth=10, pts=range(4), context={"field_order": 2})
+    info, output = transcode(path, tmp_path / "colour.mkv")
+    assert (output.codec, output.pix_fmt, output.notices) == ("libx264", "yuv422p10le", ())
+    assert probe(output.path).interlaced and probe(output.path).top_field_first
+    asked = plan_output(info, tmp_path / "other.mkv", codec="hevc")
+    assert "x265 can't mark fields" in asked.notices[0]
+
+
+@pytest.mark.parametrize("order", [2, 4])
+def test_the_pictures_own_mark_says_which_field_comes_first(clip: Clip, order: int) -> None:
+    """FFmpeg's program writes 4 (coded top first, swapped) into containers of films whose top field comes first."""
+    path = clip("reel.mkv", codec="ffv1", pts=range(3), context={"field_order": 2})
+    data = path.read_bytes()
+    written = b"\x9a\x81\x01\x9d\x81\x01"  # FlagInterlaced 1, FieldOrder 1
+    assert data.count(written) == 1
+    path.write_bytes(data.replace(written, written[:-1] + bytes([{2: 1, 4: 9}[order]])))
+    assert probe(path).top_field_first
+
+
+LIGHT = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("c.mkv", "ffv1"), ("c.mkv", None), ("c.mp4", None), ("c.mkv", "h264"), ("c.mov", "prores")]
+)
+def test_hdr_metadata_goes_along(clip: Clip, tmp_path: Path, name: str, codec: str | None) -> None:
+    path = clip(
+        "reel.mkv",
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        depth=10,
+        pts=range(3),
+        options={"x265-params": f"log-level=none:hdr10=1:{LIGHT}"},
+        context={"color_primaries": 9, "color_trc": 16, "colorspace": 9, "sample_aspect_ratio": Fraction(4, 3)},
+    )
+    info, output = transcode(path, tmp_path / name, codec)
+    assert info.light is not None and info.light.content == (1000, 400)
+    assert info.light.primaries[0] == (Fraction(17, 25), Fraction(8, 25))
+    after = probe(output.path)
+    assert (after.pixel_aspect == Fraction(4, 3) and after.tags == info.tags) or codec in ("ffv1", "prores")
+    if codec == "prores":
+        assert after.light is None and "screen and light (HDR) is left out" in output.notices[0]
+        return
+    assert after.light is not None and after.light.content == (1000, 400)
+    before = [float(part) for point in info.light.primaries for part in point]
+    assert [float(part) for point in after.light.primaries for part in point] == pytest.approx(before, abs=1e-6)
+    with av.open(str(output.path)) as container:
+        assert "title" not in container.streams.video[0].metadata
+
+
+def test_a_data_track_goes_along_in_transport_streams(tmp_path: Path) -> None:
+    path = tmp_path / "reel.ts"
+    with av.open(str(path), "w") as container:
+        film, data = container.add_stream("libx264", rate=25), container.add_data_stream("klv")
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        for number in range(10):
+            picture = av.VideoFrame.from_ndarray(np.vstack([grey(number), np.full((24, 64), 128, np.uint8)]), "yuv420p")
+            picture.pts = number
+            container.mux(film.encode(picture))
+        packet = av.Packet(b"\x06\x0e\x2b\x34" * 8)
+        packet.stream, packet.time_base, packet.pts, packet.dts = data, Fraction(1, 25), 1, 1
+        container.mux([*film.encode(None), packet])
+    _, output = transcode(path, tmp_path / "colour.ts")
+    assert not output.notices
+    assert [payload for _, payload in packets(output.path)[1]] == [b"\x06\x0e\x2b\x34" * 8]
+
+
+def test_a_transport_stream_that_must_begin_later_says_so(clip: Clip, tmp_path: Path) -> None:
+    path = clip("reel.mkv", pts=range(6), options={"bf": "0"})
+    info = probe(path)
+    with Writer(plan_output(info, tmp_path / "colour.ts"), info) as writer:
+        for frame in read_frames(path):
+            writer.write(frame)
+    assert writer.moved_s == pytest.approx(next(read_frames(tmp_path / "colour.ts")).time_s)
+    assert writer.moved_s > 0
+
+
+@pytest.mark.parametrize(("suffix", "why"), [(".avi", "stores no times"), (".webm", "VP9"), (".mpg", "MPEG-2 alone")])
+def test_formats_that_are_only_read_say_why(clip: Clip, tmp_path: Path, suffix: str, why: str) -> None:
+    with pytest.raises(OutputError, match=rf"{why}.*write colour\.mkv"):
+        plan_output(probe(clip("reel.mkv")), tmp_path / f"colour{suffix}")
+
+
+@pytest.mark.parametrize("codec", ["h264_nvenc", "hevc_nvenc"])
+def test_nvenc_is_refused_where_it_does_not_open_and_writes_a_film_where_it_does(clip, tmp_path, codec):
+    info = probe(clip("reel.mkv", size=(256, 256)))
+    if not encoder_opens(codec):
+        with pytest.raises(UsageError, match="libx264 does without"):
+            plan_output(info, tmp_path / "out.mkv", codec=codec)
+        return
+    output = plan_output(info, tmp_path / "out.mkv", codec=codec)
+    with Writer(output, info) as writer:
+        for frame in read_frames(info.path):
+            writer.write(frame)
+    assert len(list(read_frames(tmp_path / "out.mkv"))) == 10
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_film_shorter_than_what_x265_reorders_has_its_times(clip, tmp_path, count):
+    film, out = clip("film.mkv", pts=range(count)), tmp_path / "out.mov"
+    colorize(film, out, settings=Settings(short_side=64, runtime="torch"), job=Job(codec="libx265"))
+    with av.open(str(out)) as container:
+        times = [(packet.pts, packet.dts) for packet in container.demux(video=0) if packet.size]
+    assert len(times) == count and all(dts <= pts for pts, dts in times)
+    assert [dts for _, dts in times] == sorted({dts for _, dts in times})

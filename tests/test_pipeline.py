@@ -8,6 +8,7 @@ from stream.config import Settings
 from stream.engine import Engine, Geometry
 from stream.frame import Frame
 from stream.metrics import Meter
+from stream.runtime import Painted
 
 
 class Grey:
@@ -15,8 +16,8 @@ class Grey:
 
     name = "grey"
 
-    def start(self, luma):
-        return lambda: np.zeros((len(luma), 2, luma.shape[2] // 2, luma.shape[3] // 2), np.float32)
+    def start(self, luma, style=None):
+        return lambda: Painted(np.zeros((len(luma), 2, luma.shape[2] // 2, luma.shape[3] // 2), np.float32), None)
 
 
 def frames(count):
@@ -50,7 +51,7 @@ def test_the_source_never_runs_far_ahead():
     results = run(counted(), lambda frame: gate.wait())
     for _ in range(pipeline.DEPTH):
         next(results)
-    assert len(read) <= 3 * pipeline.DEPTH + 4 * Settings().batch
+    assert len(read) <= 3 * pipeline.DEPTH + 4 * Settings().batch + Settings().lag
     gate.set()
     results.close()
 
@@ -77,7 +78,7 @@ def test_an_error_of_the_writer_is_raised_here():
 
 def test_an_error_of_the_network_ends_both_threads():
     class Broken(Grey):
-        def start(self, luma):
+        def start(self, luma, style=None):
             raise RuntimeError("no network")
 
     engine = Engine(Broken(), Geometry.of(32, 32, short_side=32), settings=Settings(short_side=32))

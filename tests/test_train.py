@@ -3,6 +3,8 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,10 +13,13 @@ import torch
 
 from model import color
 from model.generator import Generator
-from train import checkpoint, data, degrade, loop, losses
-from train.config import PLAIN_L1, STAGES, Film, Phase, TrainConfig, Weights
+from train import checkpoint, data, degrade, loop, losses, stages
+from train.colour import Colour
+from train.config import PLAIN_L1, RECIPE, STAGES, Film, Phase, TrainConfig, Weights
+from train.critic import Critic
 
 PHASE = Phase(until=1.0, size=64, batch=2)
+CPU = torch.device("cpu")
 
 
 def picture(seed, size=(140, 180)):
@@ -152,20 +157,18 @@ def quick(minutes_phase=PHASE):
     return TrainConfig(stage="colour", phases=(minutes_phase,), weights=weights, checkpoint_s=0.5, log_s=0.3)
 
 
-def sit(photos, run, minutes, resume=False, config=None):
+def sit(photos, run, minutes, resume=False, config=None, **more):
+    shard = photos / "photos-000.tar"
+    sources = stages.Sources(photos=(shard,))
+    trainer = stages.build(config or quick(), sources, checkpoint.new_generator(), CPU)
+    paths = loop.Paths(run=run, samples=shard, **more)
+    return list(loop.train(trainer, paths, minutes=minutes, resume=resume, workers=0, stop=loop.StopRequest()))
+
+
+def colour_trainer(config, photos, critic=None):
     entries = data.find_pictures([photos / "photos-000.tar"])
-    paths = loop.Paths(run=run, samples=photos / "photos-000.tar")
-    rows = loop.train(
-        config or quick(),
-        entries,
-        paths,
-        minutes=minutes,
-        resume=resume,
-        device=torch.device("cpu"),
-        workers=0,
-        stop=loop.StopRequest(),
-    )
-    return list(rows)
+    task = Colour(config, config.weights, entries, None, critic)
+    return loop.Trainer(config, checkpoint.new_generator(), [task], CPU)
 
 
 def test_a_stage_trains_saves_draws_and_resumes(photos, tmp_path):
@@ -183,11 +186,11 @@ def test_a_stage_trains_saves_draws_and_resumes(photos, tmp_path):
 
 
 def test_the_running_average_goes_on_after_a_resume(photos):
-    trainers = [loop.Trainer(quick(), checkpoint.new_generator(), None, torch.device("cpu")) for _ in range(2)]
+    trainers = [colour_trainer(quick(), photos) for _ in range(2)]
     rgb, photo = next(data.batches(data.find_pictures([photos / "photos-000.tar"]), PHASE, Film(), seed=1, workers=0))
     trainers[0].set_pace(PHASE, 0.1)
     for _ in range(3):
-        trainers[0].step(rgb, photo)
+        trainers[0].step([(rgb, photo)], PHASE)
     trainers[1].restore(trainers[0].state())
     saved = trainers[0].average.module.state_dict()["chroma_head.weight"].clone()
     with torch.no_grad():
@@ -208,10 +211,11 @@ def test_a_frozen_trunk_stays_as_it_is_and_a_freed_one_moves(photos):
     rgb, photo = next(data.batches(entries, PHASE, Film(card=0.0), seed=1, workers=0))
     for first, moves in ((7, False), (3, True)):
         config = TrainConfig(stage="colour", weights=PLAIN_L1, hinted=0.0)
-        trainer = loop.Trainer(config, checkpoint.new_generator(), None, torch.device("cpu"))
+        trainer = colour_trainer(config, photos)
         before = {name: value.clone() for name, value in trainer.generator.trunk.state_dict().items()}
-        trainer.set_pace(Phase(until=1.0, size=64, batch=2, trunk_from=first), 0.1)
-        assert torch.isfinite(trainer.step(rgb, photo)["total"])
+        phase = Phase(until=1.0, size=64, batch=2, trunk_from=first)
+        trainer.set_pace(phase, 0.1)
+        assert torch.isfinite(trainer.step([(rgb, photo)], phase)["total"])
         changed = {
             name.split(".")[1]
             for name, value in trainer.generator.trunk.state_dict().items()
@@ -225,9 +229,9 @@ def test_training_lowers_the_loss(photos):
     source = data.batches(entries, Phase(until=1, size=64, batch=4, crop=(1, 1)), Film(card=0.0), seed=1, workers=0)
     rgb, photo = next(source)
     config = TrainConfig(stage="colour", weights=PLAIN_L1, hinted=0.0, film=Film(grain=0.0, damage=0.0, border=0.0))
-    trainer = loop.Trainer(config, checkpoint.new_generator(), None, torch.device("cpu"))
-    trainer.set_pace(Phase(until=1.0, size=64, batch=4), 0.1)
-    totals = [trainer.step(rgb, photo)["total"].item() for _ in range(25)]
+    trainer = colour_trainer(config, photos)
+    trainer.set_pace(PHASE, 0.1)
+    totals = [trainer.step([(rgb, photo)], PHASE)["total"].item() for _ in range(25)]
     assert np.mean(totals[-5:]) < 0.7 * np.mean(totals[:3])
 
 
@@ -249,6 +253,18 @@ def test_the_log_is_json_lines(photos, tmp_path):
     assert {"step", "done", "eta_s", "pictures_per_s", "total", "chroma"} <= set(logged[0])
 
 
+def test_a_row_of_the_log_holds_one_phase(photos, tmp_path):
+    config = replace(quick(), phases=(replace(PHASE, until=0.001), PHASE), log_s=60.0)
+    rows = sit(photos, tmp_path, minutes=5 / 60, config=config)
+    assert [rows[0]["step"], len(rows)] == [1, 2]
+
+
+def test_a_checkpoint_without_the_stages_critic_is_refused(photos):
+    state = colour_trainer(quick(), photos).state()
+    with pytest.raises(ValueError, match="other critics"):
+        colour_trainer(quick(), photos, critic=Critic(CPU, learning_rate=1e-3)).restore(state)
+
+
 def test_the_generator_of_a_checkpoint_is_the_generator(tmp_path):
     generator = Generator()
     checkpoint.save(tmp_path / "c.pt", {"average": generator.state_dict()}, checkpoint.Progress(step=3))
@@ -256,3 +272,87 @@ def test_the_generator_of_a_checkpoint_is_the_generator(tmp_path):
     assert progress.step == 3
     for name, value in generator.state_dict().items():
         assert torch.equal(state["average"][name], value)
+
+
+def test_weights_that_lack_the_style_path_leave_it_as_it_is(tmp_path):
+    from model import weights
+
+    torch.manual_seed(1)
+    weights.export(Generator(), tmp_path / "natural.safetensors")
+    generator = Generator()
+    style = {name: value.clone() for name, value in generator.state_dict().items() if weights.is_style(name)}
+    checkpoint.load_weights(generator, tmp_path / "natural.safetensors")
+    assert all(torch.equal(generator.state_dict()[name], value) for name, value in style.items())
+
+
+def test_the_recipe_spends_the_whole_budget_on_stages_that_exist():
+    assert set(RECIPE) <= set(STAGES)
+    assert sum(RECIPE.values()) == pytest.approx(1)
+
+
+def test_a_critic_learns_to_tell_real_from_fake():
+    torch.manual_seed(0)
+    critic = Critic(CPU, learning_rate=1e-3)
+    real, fake = torch.rand(8, 3, 32, 32), torch.rand(8, 3, 32, 32) * 0.3
+    losses_seen = []
+    for _ in range(30):
+        critic.judge(real, fake)
+        losses_seen.append(critic.learn().item())
+    assert losses_seen[-1] < 0.5 * losses_seen[0]
+    with torch.no_grad():
+        assert critic.net(real).mean() > critic.net(fake).mean()
+
+
+def test_a_critic_that_saw_nothing_says_so():
+    with pytest.raises(ValueError, match="judge first"):
+        Critic(CPU, learning_rate=1e-3).learn()
+
+
+def test_a_critic_alone_leaves_the_generator_as_it_is(photos):
+    rgb, photo = next(data.batches(data.find_pictures([photos / "photos-000.tar"]), PHASE, Film(), seed=1, workers=0))
+    for kind, moves in (("alone", False), ("joint", True)):
+        trainer = colour_trainer(quick(), photos, critic=Critic(CPU, learning_rate=1e-3))
+        generator = {name: value.clone() for name, value in trainer.generator.named_parameters()}
+        critic = {name: value.clone() for name, value in trainer.critics[0].net.named_parameters()}
+        phase = Phase(until=1.0, size=64, batch=2, critic=kind)
+        trainer.set_pace(phase, 0.1)
+        found = trainer.step([(rgb, photo)], phase)
+        assert ("adversarial" in found) and ("critic_0" in found)
+        changed = any(not torch.equal(value, generator[name]) for name, value in trainer.generator.named_parameters())
+        assert changed == moves
+        learnt = trainer.critics[0].net.named_parameters()
+        assert any(not torch.equal(value, critic[name]) for name, value in learnt)
+
+
+def test_an_attack_stays_within_its_size_and_changes_more_than_noise(photos):
+    entries = data.find_pictures([photos / "photos-000.tar"])
+    rgb = next(data.batches(entries, Phase(until=1, size=64, batch=4), Film(), seed=1, workers=0))[0].float() / 255
+    config = TrainConfig(stage="adversarial", attack=2 / 255)
+    task = Colour(config, config.weights, entries, None, None)
+    generator = checkpoint.new_generator().eval()
+    luma = color.split(rgb)[0]
+    attacked = task._disturbed(generator, rgb, luma, 4)
+    assert (attacked - luma).abs().max() <= 2 / 255 + 1e-6
+    noise = (luma + torch.sign(torch.randn_like(luma)) * 2 / 255).clamp(0, 1)
+    with torch.no_grad():
+        clean, moved, noisy = (generator.natural(x) for x in (luma, attacked, noise))
+    assert (moved - clean).abs().mean() > (noisy - clean).abs().mean()
+    assert all(parameter.grad is None for parameter in generator.parameters())
+
+
+def test_some_pictures_are_held_out_by_their_name():
+    entries = [data.Entry(path=Path("a.tar"), name=f"set/{index}.webp") for index in range(5000)]
+    apart = [entry for entry in entries if data.held_out(entry)]
+    assert 60 < len(apart) < 140
+    moved = [data.Entry(path=Path("elsewhere.tar"), name=entry.name) for entry in apart]
+    assert all(map(data.held_out, moved))
+
+
+def test_tensorboard_gets_losses_and_sheets(photos, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    rows = sit(photos, tmp_path, minutes=2 / 60, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("total")] == [row["step"] for row in rows]
+    assert events.Images("sheet")

@@ -5,39 +5,40 @@ import torch
 
 from model import weights
 from model.generator import Generator
+from model.style import PALETTE
 
 
 @pytest.fixture(scope="module")
-def natural():
-    return weights.releases()["natural"]
+def release():
+    return weights.releases()["kinochrome"]
 
 
-def test_the_release_is_small_and_loads(natural):
-    assert natural.path.stat().st_size <= 20e6
-    generator = weights.load(natural)
+def test_the_release_is_small_and_loads(release):
+    assert release.path.stat().st_size <= 20e6
+    generator = weights.load(release)
     assert not generator.training
     with torch.no_grad():
         assert torch.isfinite(generator.natural(torch.rand(1, 1, 64, 64))).all()
 
 
-def test_the_release_names_licence_and_sources(natural):
-    assert natural.licence
-    assert natural.sources
-    assert "natural" in natural.graphs
+def test_the_release_names_licence_and_sources(release):
+    assert release.licence
+    assert release.sources
+    assert "natural" in release.graphs
 
 
-def test_a_changed_file_is_refused(natural, tmp_path, monkeypatch):
-    changed = bytearray(natural.path.read_bytes())
+def test_a_changed_file_is_refused(release, tmp_path, monkeypatch):
+    changed = bytearray(release.path.read_bytes())
     changed[-1] ^= 1
-    (tmp_path / natural.file).write_bytes(changed)
+    (tmp_path / release.file).write_bytes(changed)
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     with pytest.raises(weights.WeightsError, match="sha256"):
-        weights.load(natural)
+        weights.load(release)
 
 
-def test_a_missing_file_is_refused(natural):
+def test_a_missing_file_is_refused(release):
     with pytest.raises(weights.WeightsError, match="missing"):
-        weights.load(replace(natural, file="nothing.safetensors"))
+        weights.load(replace(release, file="nothing.safetensors"))
 
 
 def test_what_is_exported_comes_back(tmp_path):
@@ -47,6 +48,23 @@ def test_what_is_exported_comes_back(tmp_path):
     luma = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         assert torch.allclose(again.natural(luma), generator.natural(luma), atol=2e-3)  # FP16
+
+
+def test_looks_travel_with_the_weights(release, tmp_path):
+    codes = {"first": torch.randn(128), "second": torch.randn(128)}
+    weights.export(Generator(), tmp_path / "a.safetensors", style=True, looks=codes)
+    found = weights.load_looks(replace(release, file=str(tmp_path / "a.safetensors"), looks=dict.fromkeys(codes, "")))
+    assert found.keys() == codes.keys()
+    assert all(torch.allclose(found[name], code, atol=2e-3) for name, code in codes.items())
+    assert weights.load_path(tmp_path / "a.safetensors").style_decoder.head.weight.abs().sum() > 0
+
+
+def test_the_release_has_looks_of_unit_size(release):
+    looks = weights.load_looks(release)
+    assert len(looks) >= 8
+    for code in looks.values():
+        assert code.shape == (release.config.code_size,)
+        assert abs(code[PALETTE:].square().mean() - 1) < 0.01
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

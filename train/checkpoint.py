@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model import weights
 from model.blocks import LITE0_STAGES
 from model.generator import Generator
 
@@ -88,6 +89,16 @@ def _norm(state: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]
     return {f"{ours}.{name}": state[f"{theirs}.{name}"] for name in names} | {
         f"{ours}.num_batches_tracked": torch.tensor(0)
     }
+
+
+def load_weights(generator: Generator, path: Path) -> None:
+    """Averaged weights of a checkpoint, or those of an exported file, which may lack the style path."""
+    if path.suffix != ".safetensors":
+        generator.load_state_dict(load(path)[0]["average"])
+        return
+    exported = weights.load_path(path, generator.config).state_dict()
+    held = weights.tensor_names(path)
+    generator.load_state_dict({name: value for name, value in exported.items() if name in held}, strict=False)
 
 
 def new_generator() -> Generator:

@@ -1,10 +1,12 @@
 """Training pictures: tar shards and plain folders of photographs, random crops, and made-up title cards."""
 
+import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -82,6 +84,11 @@ def _shard_entries(path: Path) -> Iterator[Entry]:
                 yield Entry(path=path, name=member.name, offset=member.offset_data, size=member.size)
 
 
+def held_out(entry: Entry) -> bool:
+    """Whether a picture is kept from training: every fiftieth, by the hash of its file's name, whatever the others."""
+    return hashlib.sha256(entry.name.encode()).digest()[0] % 50 == 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """What a look at the pictures found."""
@@ -99,7 +106,9 @@ class Summary:
         """For people."""
         sets = [f"  {name or '(no set)'}: {count}" for name, count in sorted(self.sets.items())]
         refused = f"refused: {self.broken} broken, {self.tiny} tiny, {self.grey} near-grey"
-        return [f"{self.pictures} pictures, {len(self.kept)} kept", *sets, refused]
+        apart = sum(map(held_out, self.kept))
+        split = f"{len(self.kept) - apart} to train on, {apart} held out for validation"
+        return [f"{self.pictures} pictures, {len(self.kept)} kept: {split}", *sets, refused]
 
 
 def check(entries: Sequence[Entry]) -> Summary:
@@ -149,14 +158,15 @@ class Photos(Dataset[tuple[Tensor, Tensor]]):
         """The picture at `index`, cropped at random."""
         random = np.random.default_rng(int(torch.randint(2**62, ()).item()))
         if random.random() < self.film.card:
-            return _tensor(title_card(self.phase.size, random)), torch.tensor(0.0)
+            return tensor(title_card(self.phase.size, random)), torch.tensor(0.0)
         picture = self.entries[index].read()
         if picture is None:
             raise ValueError(f"{self.entries[index].name}: no picture; run `python -m train data` on the source first")
-        return _tensor(crop(picture, self.phase, random)), torch.tensor(1.0)
+        return tensor(crop(picture, self.phase, random)), torch.tensor(1.0)
 
 
-def _tensor(picture: Picture) -> Tensor:
+def tensor(picture: Picture) -> Tensor:
+    """uint8 `[3, H, W]` of an RGB picture."""
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
 
 
@@ -270,22 +280,25 @@ def batches(
     generator = torch.Generator().manual_seed(seed)
     # An epoch is drawn at once; then the loader starts over.
     sampler = WeightedRandomSampler(weights, num_samples=max(len(entries), 4096), generator=generator)
-    loader = DataLoader(
-        Photos(entries, phase, film),
-        batch_size=phase.batch,
-        sampler=sampler,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        # A fork inherits OpenCV's pool without its threads and waits for them for ever (seen at the second epoch).
-        multiprocessing_context="forkserver" if workers else None,
-        drop_last=True,
-        worker_init_fn=_single_threaded,
-        generator=generator,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
-    )
+    photos = Photos(entries, phase, film)
+    loader = DataLoader(photos, batch_size=phase.batch, sampler=sampler, **loader_options(workers, generator))
     while True:
         yield from loader
+
+
+def loader_options(workers: int, generator: torch.Generator) -> dict[str, Any]:
+    """What all loaders have in common."""
+    return {
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        # A fork inherits OpenCV's pool without its threads and waits for them for ever (seen at the second epoch).
+        "multiprocessing_context": "forkserver" if workers else None,
+        "drop_last": True,
+        "worker_init_fn": _single_threaded,
+        "generator": generator,
+        "pin_memory": torch.cuda.is_available(),
+        "prefetch_factor": 4 if workers else None,
+    }
 
 
 def _single_threaded(_: int) -> None:

@@ -1,16 +1,21 @@
 """What training minimises. Chroma is float `[B, 2, h, w]` -0.5..0.5, luma `[B, 1, h, w]` 0..1, losses are scalars."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model import color
 from train.backbones import Vgg
-from train.config import Weights
+from train.config import StyleWeights, Weights
 
 KNEE = 0.02
 """Where the robust loss turns from square to straight: about five eight-bit levels."""
 PERCEPTUAL_TAPS = ("relu1_2", "relu2_2", "relu3_2")
+STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1")
+"""Gatys's choice, as far as the net goes; the last is the content's as well."""
+TINY = 1e-4
 
 
 def chroma_loss(chroma: Tensor, truth: Tensor, saturation: float) -> Tensor:
@@ -70,3 +75,67 @@ def colour_losses(
     if weights.colorfulness:
         losses["colorfulness"] = weights.colorfulness * colorfulness_loss(rgb, wanted)
     return losses
+
+
+class Statistics(NamedTuple):
+    """What the style losses compare, of features `[B, C, h, w]`."""
+
+    mean: Tensor
+    """`[B, C]`."""
+    deviation: Tensor
+    """`[B, C]`."""
+    gram: Tensor
+    """Gram matrices `[B, C, C]`, per place."""
+
+
+def statistics(features: Tensor) -> Statistics:
+    """Channel statistics, fp32, of features in any precision; channels last are read as they lie."""
+    flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # B N C
+    mean = flat.mean(1, dtype=torch.float32)
+    scaled = flat * flat.shape[1] ** -0.5
+    gram = (scaled.transpose(1, 2) @ scaled).float()
+    # From the Gram matrix: torch's var makes a copy of the features, and took longer than VGG itself on a CPU.
+    variance = gram.diagonal(dim1=1, dim2=2) - mean.square()
+    return Statistics(mean, (variance.clamp_min(0) + TINY).sqrt(), gram)
+
+
+def _relative(value: Tensor, wanted: Tensor) -> Tensor:
+    """Squared difference over the wanted energy, `[B]`, log(1 + x): bold and pale styles count alike.
+
+    The logarithm keeps a nearly blank painting, whose energy is next to nothing, from outweighing a hundred others.
+    """
+    axes = tuple(range(1, value.dim()))
+    difference = (value - wanted).square().sum(axes, dtype=torch.float32)
+    return (difference / (wanted.square().sum(axes, dtype=torch.float32) + TINY)).log1p()
+
+
+def style_losses(
+    painted: dict[str, Tensor], wanted: dict[str, Statistics], photo: Tensor, *, weights: StyleWeights
+) -> dict[str, Tensor]:
+    """Style and content from VGG19: taps of what was painted, statistics of the painting, the photograph's last tap."""
+    moments = matrices = torch.zeros((), device=photo.device)
+    for tap, target in wanted.items():
+        made = statistics(painted[tap])
+        moments = moments + _relative(made.mean, target.mean).mean()
+        moments = moments + _relative(made.deviation, target.deviation).mean()
+        matrices = matrices + _relative(made.gram, target.gram).mean()
+    content = _relative(painted[STYLE_TAPS[-1]], photo).mean()
+    return {
+        "style": weights.style * moments,
+        "gram": weights.gram * matrices,
+        "content": weights.content * content,
+    }
+
+
+def tone_loss(painted: Tensor, toned: Tensor) -> Tensor:
+    """L1 between planes `[B, C, H, W]`, averaged over squares of an eighth of the side: strokes are free, light is not.
+
+    Without it the style losses are most easily met by spots of white and black that grow from step to step.
+    """
+    side = max(1, painted.shape[-1] // 8)
+    return (F.avg_pool2d(painted.float(), side) - F.avg_pool2d(toned.float(), side)).abs().mean()
+
+
+def total_variation(rgb: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours."""
+    return rgb.diff(dim=2).abs().mean() + rgb.diff(dim=3).abs().mean()

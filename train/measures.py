@@ -150,12 +150,12 @@ class Tally:
         return self._values[name]
 
 
-def psnr_at(curve: Sequence[tuple[float, float]], colorfulness: float) -> float | None:
-    """PSNR at a colourfulness, from (CF, PSNR) points in rising CF, straight lines between; None outside of them."""
+def value_at(curve: Sequence[tuple[float, float]], level: float) -> float | None:
+    """What a curve of (level, value) points in rising level is at a level, straight lines between; None outside."""
     levels, values = zip(*curve, strict=True)
-    if not levels[0] <= colorfulness <= levels[-1]:
+    if not levels[0] <= level <= levels[-1]:
         return None
-    return float(np.interp(colorfulness, levels, values))
+    return float(np.interp(level, levels, values))
 
 
 def lab(rgb: Tensor) -> Tensor:
