@@ -17,7 +17,7 @@ from openvino.properties import hint, inference_num_threads, num_streams
 
 from benchmarks.trial import Result, cores
 from stream.config import RuntimeName
-from stream.runtime_openvino import precisions
+from stream.runtime_openvino import forms
 
 _SIDE, _CHANNELS = 32, 256
 _LAYER_GMAC = 9 * _SIDE**2 * _CHANNELS**2 / 1e9
@@ -32,7 +32,7 @@ def measure(*, runtime: RuntimeName, seconds: float) -> Result:
     find = _openvino_gmac_s if runtime == "openvino" else _torch_gmac_s
     speeds = find(cores(), seconds)
     best = max(speeds, key=lambda what: speeds[what])
-    precision = precisions(openvino.Core())[0].to_string() if runtime == "openvino" else "fp32"
+    precision = forms(openvino.Core())[0].precision.to_string() if runtime == "openvino" else "fp32"
     return {
         "runtime": runtime,
         "precision": precision,
@@ -50,7 +50,7 @@ def _openvino_gmac_s(threads: int, seconds: float) -> dict[str, float]:
         hint.performance_mode: hint.PerformanceMode.THROUGHPUT,
         num_streams: threads,
         inference_num_threads: threads,
-        hint.inference_precision: precisions(core)[0],
+        hint.inference_precision: forms(core)[0].precision,
     }
     queue = openvino.AsyncInferQueue(core.compile_model(_convolutions(), "CPU", options), threads)
     picture = np.full((1, _CHANNELS, _SIDE, _SIDE), 0.5, np.float32)

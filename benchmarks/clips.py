@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stream.media import film_stream, open_film, read_frames
+from stream.container import film_stream, open_film
+from stream.media import read_frames
 
 Luma: TypeAlias = npt.NDArray[np.uint8]
 """`[H, W]`, codes of limited range."""

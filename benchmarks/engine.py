@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import ceiling, network, results, trial
+from benchmarks.network import parse_size
 from benchmarks.trial import Result
-from model.generator import STRIDE
 from stream.config import RuntimeName
 
 P = ParamSpec("P")
@@ -57,14 +57,6 @@ def main(
     if out or (sizes, seconds) == (SIZES, SECONDS):
         results.save(result, out or results.FOLDER / "engine.json")
     typer.echo(json.dumps(result))
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Rows and columns of "256x448"."""
-    parts = text.strip().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) and int(part) % STRIDE == 0 for part in parts):
-        raise typer.BadParameter(f"{text!r}; rows x columns, multiples of {STRIDE}, are allowed: 256x448")
-    return int(parts[0]), int(parts[1])
 
 
 def measure(sizes: list[tuple[int, int]], seconds: float) -> Result:

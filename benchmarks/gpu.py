@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks import device as bench
 from benchmarks import results, trial
-from benchmarks.engine import parse_size
+from benchmarks.network import parse_size
 from benchmarks.trial import Result
 from model.graphs import GraphName
 from stream.runtime_tensorrt import driver, find_flavour, what_is_missing
@@ -35,11 +35,15 @@ BUILT = ("torch.compile", "tensorrt")
 DEFINITIONS = {
     "ms, ms_p95": "wall ms of one batch that is waited for: median and 95th percentile",
     "fps": "pictures a second when batches follow each other",
-    "compute_ms, memory_ms": "a picture's GMAC, and the bytes its layers read and write in FP16, at the ceilings",
+    "compute_ms, memory_ms": "a picture's GMAC, and the bytes its layers read and write in FP16, at the ceilings; the "
+    "weights are read once a batch",
     "share, bound": "the larger of both / (1000 / fps), and which one it is",
     "on_device_fps": "luma planes on the device to chroma planes on the device; host_fps: with upload and download",
     "steady_fps": "host_fps with the fixed-lag smoothing of files; step_ms: one causal step of it",
-    "mean_levels, p999_levels": "difference from the float32 reference on golden frames, eight-bit levels",
+    "mean_levels, p999_levels": "difference from the float32 reference on golden frames, eight-bit levels; refused: it "
+    "is more than films may be made with",
+    "peak_mb": "the most that torch had allocated on the device for this row; TensorRT's own memory is not in it",
+    "mb_a_frame": "what travels over the bus, both ways",
 }
 
 
@@ -76,7 +80,7 @@ def main(
 def measure(
     device: str, sizes: list[tuple[int, int]], batches: list[int], *, variants: list[str], seconds: float
 ) -> Result:
-    """Ceilings, the network alone in every way, whole frames in the quickest way that runs."""
+    """Ceilings, the network alone in every way, whole frames in the way that films are made, if it runs."""
     flavour = find_flavour()
     tensorrt = flavour.label if flavour else what_is_missing()
     head: Result = {"question": "how fast on a GPU, and how far from its ceilings?"} | results.origin()
@@ -88,12 +92,12 @@ def measure(
     for variant, graph in product(variants, graphs):
         console.print(f"network: {variant}, {graph}")
         rows += [row | compare(row, top) for row in _network(device, variant, graph, sizes, batches, seconds)]
-    best = "tensorrt" if any(row["variant"] == "tensorrt" and "fps" in row for row in rows) else "cuda graphs"
     whole = []
     for frame, styled in product(FRAMES if device == "cuda" else [(96, 64)], (False, True)):
         console.print(f"frames: {frame[0]}x{frame[1]}, {graphs[styled]}")
         short_side = (256, 512)[styled] if device == "cuda" else 64
         batch = min(8, max(batches))
+        best = choose_way(rows, graphs[styled])
         whole.append(_frames(device, best, frame, short_side, batch=batch, styled=styled, seconds=seconds))
     return head | {"ceilings": top, "rows": rows, "frames": whole, "definitions": DEFINITIONS}
 
@@ -132,6 +136,13 @@ def _frames(
         )
     except trial.TrialError as error:
         return {"variant": variant, "frame": f"{frame[0]}x{frame[1]}", "styled": styled, "reason": str(error)}
+
+
+def choose_way(rows: list[Result], graph: GraphName) -> str:
+    """How a film is made with this graph: by TensorRT, unless it doesn't run or is refused in any batch."""
+    built = [row for row in rows if (row["variant"], row["graph"]) == ("tensorrt", graph)]
+    runs, refused = (any(name in row for row in built) for name in ("fps", "refused"))
+    return "tensorrt" if runs and not refused else "cuda graphs"
 
 
 def compare(row: Result, top: Result) -> Result:

@@ -3,20 +3,16 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
 
 from benchmarks.trial import Result
-from stream.archive import Film
 from stream.colorize import Job, colorize
 from stream.config import Settings
 from stream.errors import Interrupted
 from stream.job import folder_of
-from stream.media import probe
+from stream.media import probe, read_frames
 from stream.plan import plan_output
+from stream.reel import Film
 from stream.scan import plan
-
-FRAMES: Final = 288
-"""Of the film that is coloured: the sample's pictures once, 12 s, six shots."""
 
 
 def colour(*, source: str, segments: bool) -> Result:
@@ -24,7 +20,7 @@ def colour(*, source: str, segments: bool) -> Result:
     first: list[float] = []
 
     def note(done: int, expected: int | None) -> None:
-        if not first:
+        if done and not first:  # 0 is told before the engine is opened
             first.extend((time.process_time(), time.monotonic()))
 
     with tempfile.TemporaryDirectory() as folder:
@@ -41,29 +37,29 @@ def colour(*, source: str, segments: bool) -> Result:
 
 def resume(*, source: str) -> Result:
     """Stops a film two thirds in, and goes on: seconds until the first new frame, frames that are made again."""
+    stop_at = sum(1 for _ in read_frames(source)) * 2 // 3
     with tempfile.TemporaryDirectory() as name:
         target, started = Path(name) / "out.mkv", time.monotonic()
 
         def stop(done: int, expected: int | None) -> None:
-            if done == FRAMES * 2 // 3:
+            if done == stop_at:
                 raise Interrupted("enough", 2)
 
         try:
             colorize(source, target, job=Job(segments=True), progress=stop)
         except Interrupted:
             kept = Path(folder_of(target)).glob("*.segment")
-        segments, first_s = len(list(kept)), list[float]()
+        segments, told = len(list(kept)), list[tuple[int, float]]()
 
         def note(done: int, expected: int | None) -> None:
-            if not first_s:
-                first_s.append(time.monotonic() - started)
+            told.append((done, time.monotonic() - started))
 
         started = time.monotonic()
         report = colorize(source, target, job=Job(segments=True), progress=note)
         return {
             "segments_kept": segments,
-            "frames_made_again": FRAMES * 2 // 3 - report.frames_before,
-            "first_new_frame_s": round(first_s[0], 2),
+            "frames_made_again": stop_at - report.frames_before,
+            "first_new_frame_s": round(next(at_s for done, at_s in told if done > report.frames_before), 2),
         }
 
 
@@ -96,7 +92,7 @@ def on_cluster(*, source: str, workers: int) -> Result:
         opened_s, first = time.monotonic() - began, list[float]()
 
         def note(done: int, expected: int | None) -> None:
-            if not first:
+            if done and not first:
                 first.append(time.monotonic())
 
         started = time.monotonic()

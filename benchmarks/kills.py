@@ -2,6 +2,7 @@
 
     python -m benchmarks.kills                     # part of make soak; twenty minutes
     python -m benchmarks.kills --kills 5
+    python -m benchmarks.kills --scans             # numbered pictures, from and to
 
 Every killed run must leave what was finished as it was, nothing under the final name that isn't the whole film, and
 the next one must go on. The last line on stdout is JSON.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import cv2
 import typer
 from rich.console import Console
 
@@ -25,14 +27,18 @@ from benchmarks import clips, results
 from benchmarks.trial import ROOT
 from stream.colorize import Job, colorize
 from stream.config import Settings
-from stream.job import MANIFEST, Manifest, folder_of
-from stream.media import open_film
+from stream.container import open_film
+from stream.job import MANIFEST, folder_of
+from stream.manifest import Manifest
+from stream.media import read_frames
+from stream.picture_list import read_list
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
 FRAMES: Final = 2016
 """The sample's pictures seven times: 84 s."""
 SIZE: Final = (96, 64)
+NAME: Final = "scan_{:05}.png"
 SHORT_SIDE: Final = 32
 
 
@@ -58,18 +64,24 @@ class Tally:
 def main(
     kills: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
+    scans: Annotated[bool, typer.Option("--scans", help="A film of numbered pictures, coloured as such.")] = False,
+    frames: Annotated[int, typer.Option(min=100, help="Of the film.")] = FRAMES,
     out: Annotated[Path | None, typer.Option(help="Where to write the result.")] = None,
 ) -> None:
     """Kills the program again and again."""
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kinochrome-kills-") as name:
         folder = Path(name)
-        film = clips.make_film(folder / "film.mkv", grain=False, frames=FRAMES, size=SIZE)
+        film = clips.make_film(folder / "film.mkv", grain=False, frames=frames, size=SIZE)
+        if scans:
+            film = _scan(film, folder / "scans")
         console.print("the film that nothing interrupts")
         begun_s = time.monotonic()
-        colorize(film, folder / "whole.mkv", settings=Settings(short_side=SHORT_SIDE), job=Job(codec="ffv1"))
+        job = Job(codec=None if scans else "ffv1")
+        colorize(film, folder / f"whole{_end(film)}", settings=Settings(short_side=SHORT_SIDE), job=job)
         tally = pester(film, folder, kills, time.monotonic() - begun_s, random.Random(seed))
-    result = {"question": "is anything lost or done twice by kill -9?", "kills": kills, "frames": FRAMES}
+    result = {"question": "is anything lost or done twice by kill -9?", "kills": kills, "frames": frames}
+    result |= {"of": "numbered pictures" if scans else "a film"}
     result |= results.origin() | {
         "films": tally.films,
         "before_start": tally.before_start,
@@ -78,16 +90,16 @@ def main(
         "lost_or_made_twice": 0,
         "seconds": round(time.monotonic() - started_s),
     }
-    if out or kills >= 50:
-        results.save(result, out or results.FOLDER / "kills.json")
+    if out or (kills >= 50 and frames == FRAMES):
+        results.save(result, out or results.FOLDER / f"kills{'-scans' if scans else ''}.json")
     typer.echo(json.dumps(result))
 
 
 def pester(film: Path, folder: Path, kills: int, whole_s: float, chance: random.Random) -> Tally:
     """Colours the film, killed at random moments, until there were enough; whole_s is how long it takes."""
-    tally, whole = Tally(), _packets(folder / "whole.mkv")
+    tally, whole = Tally(), _content(folder / f"whole{_end(film)}")
     while tally.kills < kills:
-        target = folder / f"film-{tally.films}.mkv"
+        target = folder / f"film-{tally.films}{_end(film)}"
         kept: dict[Path, int] = {}
         while not target.exists():
             process = _start(film, target)
@@ -104,7 +116,7 @@ def pester(film: Path, folder: Path, kills: int, whole_s: float, chance: random.
                     raise KillError(
                         f"{process.returncode}: {(process.stderr.read() if process.stderr else b'').decode()}"
                     )
-        if _packets(target) != whole:
+        if _content(target) != whole:
             raise KillError(f"{target}: is not the film that nothing interrupted")
         if (stray := _start(film, target).wait()) not in (0, 4) or folder_of(target).exists():
             raise KillError(f"{target}: something was left behind ({stray})")
@@ -125,8 +137,8 @@ def _moment(process: "subprocess.Popen[bytes]", target: Path, whole_s: float, ch
 
 
 def _start(film: Path, target: Path) -> "subprocess.Popen[bytes]":
-    command = (sys.executable, "-m", "stream", "colorize", str(film), "-o", str(target), "-c", "ffv1")
-    more = ("--short-side", str(SHORT_SIDE), "--no-progress")
+    command = (sys.executable, "-m", "stream", "colorize", str(film), "-o", str(target))
+    more = ("--short-side", str(SHORT_SIDE), "--no-progress", *(() if film.is_dir() else ("-c", "ffv1")))
     return subprocess.Popen((*command, *more), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -140,9 +152,16 @@ def _check(target: Path, before: dict[Path, int], tally: Tally) -> dict[Path, in
             raise KillError(f"{target}: its finished segments are gone")
         return {}
     entries = Manifest.of_json(manifest.read_text()).entries
-    found = {path: path.stat().st_mtime_ns for path in folder_of(target).glob("*.segment") if int(path.stem) in entries}
-    if len(found) != len(entries) and not target.exists():
-        raise KillError(f"{target}: {len(entries)} segments are said to be finished, {len(found)} are there")
+    lists = [path for path in folder_of(target).glob("*.segment") if int(path.stem) in entries]
+    if len(lists) != len(entries) and not target.exists():
+        raise KillError(f"{target}: {len(entries)} segments are said to be finished, {len(lists)} are there")
+    found = {path: path.stat().st_mtime_ns for path in lists}
+    part = target.with_name(f"{target.name}.part")
+    if part.is_dir():
+        finished = [noted for path in lists for noted in read_list(path)]
+        found |= {part / NAME.format(noted.number): noted.mtime_ns for noted in finished}
+        if lost := [noted for noted in finished if not noted.is_at(part / NAME.format(noted.number))]:
+            raise KillError(f"{part}: {len(lost)} finished pictures are gone or not as they were")
     if not before.items() <= found.items() and not target.exists():
         raise KillError(f"{target}: a finished segment was made again")
     tally.while_joined += any(entry.next is None for entry in entries.values())
@@ -150,7 +169,23 @@ def _check(target: Path, before: dict[Path, int], tally: Tally) -> dict[Path, in
     return found
 
 
-def _packets(path: Path) -> list[tuple[int, int | None, bytes]]:
+def _end(film: Path) -> str:
+    """Of the name of what is made of it."""
+    return "" if film.is_dir() else ".mkv"
+
+
+def _scan(film: Path, folder: Path) -> Path:
+    """The film's pictures as numbered files."""
+    folder.mkdir()
+    for number, frame in enumerate(read_frames(film)):
+        cv2.imwrite(str(folder / NAME.format(number)), frame.luma)
+    return folder
+
+
+def _content(path: Path) -> list[tuple[Any, ...]]:
+    """Every packet, or every picture, byte for byte."""
+    if path.is_dir():
+        return [(picture.name, picture.read_bytes()) for picture in sorted(path.iterdir())]
     with open_film(path) as container:
         packets: Any = container.demux()
         return [(packet.stream.index, packet.pts, bytes(packet)) for packet in packets if packet.size]

@@ -26,7 +26,7 @@ from benchmarks.clips import pictures
 from benchmarks.trial import ROOT, Result
 from stream.config import Settings
 from stream.endpoint import resolve
-from stream.engine import Geometry
+from stream.geometry import Geometry
 from stream.ledger import percentiles
 from stream.pubsub import Subscriber
 from stream.wire import FrameMessage, Heartbeat

@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import typer
 from torch import Tensor, nn
 
 from benchmarks.trial import CpuMeter, Result, peak_rss_mb
-from model.generator import CHROMA_STRIDE, Generator
+from model.generator import CHROMA_STRIDE, STRIDE, Generator
 from stream.config import RuntimeName, Settings
-from stream.engine import Engine, Geometry
+from stream.engine import Engine
 from stream.frame import Frame
+from stream.geometry import Geometry
 from stream.runtime import (
     Array,
     Painted,
@@ -98,21 +100,29 @@ def _steady_ms(settings: Settings, size: tuple[int, int]) -> float:
     return 1000 * meter.seconds["steady"] / _STEADY_FRAMES
 
 
-def count(size: tuple[int, int], *, styled: bool = False) -> dict[str, float]:
+def parse_size(text: str) -> tuple[int, int]:
+    """Rows and columns of "256x448"."""
+    parts = text.strip().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) and int(part) % STRIDE == 0 for part in parts):
+        raise typer.BadParameter(f"{text!r}; rows x columns, multiples of {STRIDE}, are allowed: 256x448")
+    return int(parts[0]), int(parts[1])
+
+
+def count(size: tuple[int, int], *, styled: bool = False, batch: int = 1) -> dict[str, float]:
     """What one frame asks of any runtime: GMAC, and millions of values that its layers read and write.
 
-    Each convolution is taken to read its input and weights once and to write its output once, with norm and
-    activation folded in: the least that layer after layer can do.
+    Each convolution is taken to read its input once and to write its output once, and its weights once a batch, with
+    norm and activation folded in: the least that layer after layer can do.
     """
     with torch.device("meta"):
         generator = Generator(find_release(Settings.weights).config).eval()
         macs: list[int] = []
-        values: list[int] = []
+        values: list[float] = []
 
         def note(layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
             weight = layer.get_parameter("weight")
             macs.append(result.numel() * weight[0].numel())
-            values.append(given[0].numel() + weight.numel() + result.numel())
+            values.append(given[0].numel() + weight.numel() / batch + result.numel())
 
         for layer in generator.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -25,7 +25,7 @@ class _FirstFrame:
 
     def note(self, done: int, expected: int | None) -> None:
         """For `progress`."""
-        if self.cpu_s is None:
+        if done and self.cpu_s is None:  # 0 is told before the engine is opened
             self.cpu_s = time.process_time()
 
 
@@ -43,6 +43,8 @@ def start(*, source: str, target: str, short_side: int, started_s: float) -> Res
 
     def stop(done: int, expected: int | None) -> None:
         nonlocal reached_s
+        if not done:  # told before the engine is opened
+            return
         reached_s = reached_s or time.monotonic()
         raise Interrupted("enough", 2)
 
@@ -71,7 +73,7 @@ def transcode(*, source: str, target: str) -> Result:
     engine = cast(Engine, _Bare())  # the pipeline asks no more of it than `run`
     with mux.Writer(output, info) as writer:
         for _ in pipeline.run(media.read_frames(source), engine, writer.write, meter=meter):
-            first.note(0, None)
+            first.note(1, None)
         report.frames_out = writer.frames
     report.measure(meter)
     return _account(report, first)

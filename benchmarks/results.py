@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.trial import Result, cores
-from stream.media import ffmpeg_facts
+from stream.ffmpeg import ffmpeg_facts
 from train.evaluate import provenance
 
 FOLDER = Path(__file__).parent / "results"
@@ -17,13 +17,21 @@ _PACKAGES = ("kinochrome", "torch", "openvino", "av", "numpy", "opencv-python-he
 
 def origin() -> Result:
     """Date, commit, machine and versions, and the share of the cores that other programs took just before."""
-    versions = {package: metadata.version(package) for package in _PACKAGES}
+    versions = {package: _version(package) for package in _PACKAGES}
     versions |= {"python": platform.python_version(), "ffmpeg": ffmpeg_facts()[0]}
     return provenance() | {
         "versions": versions,
         "cores_used": cores(),
         "others_busy": _busy_share(),
     }
+
+
+def _version(package: str) -> str:
+    """Machines with a GPU may have only what the GPU's benchmark needs, and Kinochrome as a folder."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _busy_share() -> float | None:

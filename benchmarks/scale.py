@@ -3,9 +3,9 @@
     python -m benchmarks.scale                    # 480p, in one go and in segments, 1, 2, 4 workers on this machine
     python -m benchmarks.scale --memory           # also peak memory of 50,000 frames against 2,000: half an hour
 
-Every kind of run is a process of its own, in turns, so that what else the machine does hits all alike; CPU time is
-compared, and wall time told. The model of a large archive that follows is a calculation from these figures and says
-so. The last line on stdout is JSON.
+Every kind of run is a process of its own, in turns, so that what else the machine does hits all alike; what segments
+cost is the median over the pairs of neighbouring runs, by CPU time; wall time is told. The model of a large archive
+that follows is a calculation from these figures and says so. The last line on stdout is JSON.
 """
 
 import json
@@ -24,6 +24,8 @@ from stream.errors import KinochromeError
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
 
+FRAMES: Final = 576
+"""Of the film in one go and in segments: 24 s, twelve shots. A cluster takes long to start and gets twice as many."""
 LONG, SHORT = 50_000, 2_000
 """Frames of the films whose memory is compared."""
 SMALL: Final = (96, 64)
@@ -34,7 +36,8 @@ FILMS, GPUS, GPU_FPS, FILM_MINUTES = 1000, 16, 250.0, 90
 
 @app.command()
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind; the median counts.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind; the median counts.")] = 5,
+    frames: Annotated[int, typer.Option(min=12, help="Of the film; for a cluster twice as many.")] = FRAMES,
     memory: Annotated[bool, typer.Option("--memory", help=f"Also peak memory of {LONG} frames.")] = False,
     cluster: Annotated[bool, typer.Option(help="Also workers on a Ray cluster on this machine.")] = True,
     out: Annotated[Path | None, typer.Option(help="Where to write the result.")] = None,
@@ -42,7 +45,7 @@ def main(
     """Measures segments, resuming and workers."""
     try:
         with tempfile.TemporaryDirectory(prefix="kinochrome-scale-") as name:
-            result = measure(Path(name), rounds, cluster=cluster)
+            result = measure(Path(name), rounds, frames, cluster=cluster)
             result["memory"] = measure_memory(Path(name)) if memory else _earlier_memory(out)
     except (trial.TrialError, KinochromeError) as error:
         console.print(f"benchmarks.scale: {error}", style="red", markup=False, soft_wrap=True)
@@ -52,9 +55,9 @@ def main(
     typer.echo(json.dumps(result))
 
 
-def measure(folder: Path, rounds: int, *, cluster: bool) -> Result:
+def measure(folder: Path, rounds: int, frames: int, *, cluster: bool) -> Result:
     """Each kind of run in turns."""
-    film = str(clips.make_film(folder / "film.mkv", grain=False, frames=jobs.FRAMES))
+    film = str(clips.make_film(folder / "film.mkv", grain=False, frames=frames))
     found: dict[str, list[Result]] = {}
     for turn in range(rounds):
         for kind in ("one go", "segments"):
@@ -64,32 +67,39 @@ def measure(folder: Path, rounds: int, *, cluster: bool) -> Result:
     console.print("resumed; planned")
     result: Result = {"question": "what do segments, resuming and more workers cost and bring?"} | results.origin()
     result |= {
-        "film": f"{clips.SIZE[0]}x{clips.SIZE[1]}, {jobs.FRAMES} frames, libx264",
+        "film": f"{clips.SIZE[0]}x{clips.SIZE[1]}, {frames} frames, libx264",
         "rounds": rounds,
         "runs": rows,
     }
-    result["segments_cost"] = round(rows["segments"]["cpu_ms"] / rows["one go"]["cpu_ms"] - 1, 4)
+    pairs = zip(*(found[kind] for kind in ("segments", "one go")), strict=True)
+    costs = [cut["cpu_ms"] / whole["cpu_ms"] - 1 for cut, whole in pairs]
+    result |= {
+        "segments_cost": round(statistics.median(costs), 4),
+        "segments_costs": [round(cost, 4) for cost in costs],
+    }
     result["resume"] = trial.run(jobs.resume, source=film)
     result["plan"] = trial.run(jobs.scan, source=film)
     result["cluster"] = {}
+    longer = str(clips.make_film(folder / "longer.mkv", grain=False, frames=2 * frames)) if cluster else ""
     for workers in WORKERS if cluster else ():
         console.print(f"{workers} workers")
-        result["cluster"][str(workers)] = trial.run(jobs.on_cluster, source=film, workers=workers)
+        result["cluster"][str(workers)] = trial.run(jobs.on_cluster, source=longer, workers=workers)
     return result
 
 
 def _median(runs: list[Result]) -> Result:
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    return {name: round(statistics.median(run[name] for run in runs), 2) for name in runs[0]}
 
 
 def measure_memory(folder: Path) -> Result:
     """Peak memory in MB of a short and of a very long film, the sample's pictures over and over."""
+    head = {name: value for name, value in results.origin().items() if name in ("date", "commit")}
     peaks = {}
     for frames in (SHORT, LONG):
         console.print(f"memory: {frames} frames")
         film = clips.make_film(folder / "long.mkv", grain=False, frames=frames, size=SMALL)
         peaks[str(frames)] = trial.run(jobs.long_film, source=str(film))["peak_rss_mb"]
-    return {"size": f"{SMALL[0]}x{SMALL[1]}", "peak_rss_mb": peaks}
+    return head | {"size": f"{SMALL[0]}x{SMALL[1]}", "peak_rss_mb": peaks}
 
 
 def _earlier_memory(out: Path | None) -> Result | None:

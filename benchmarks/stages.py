@@ -10,9 +10,10 @@ from pathlib import Path
 from benchmarks.trial import CpuMeter, Result
 from stream import mux
 from stream.config import Settings
-from stream.engine import Engine, Geometry
+from stream.engine import Engine
 from stream.film import Info
 from stream.frame import Frame
+from stream.geometry import Geometry
 from stream.media import probe, read_frames
 from stream.runtime import Array, Painted, Runtime, Style, open_runtime
 

@@ -90,9 +90,10 @@ def _paint(clip: Clip, runtime: Runtime, name: str) -> Iterator[Picture]:
     """Every frame as the network paints it, grey in, colour and style out."""
     look = look_of(name)
     assert look is not None
+    code = look.code_for(min(clip.luma.shape[2:]))
     guides = temporal.guide(clip.luma)
     for start in range(0, len(clip.luma), 4):
-        painted = runtime.start(clip.luma[start : start + 4].numpy(), Style(code=look.code, chroma=None))()
+        painted = runtime.start(clip.luma[start : start + 4].numpy(), Style(code=code, chroma=None))()
         assert painted.luma is not None
         for offset in range(len(painted.chroma)):
             part, now = slice(offset, offset + 1), start + offset

@@ -21,10 +21,12 @@ import typer
 
 from benchmarks import results
 from benchmarks.trial import Result
+from model.style import exemplar_side
 from stream.config import STYLE_SIDE, Settings
 from stream.demo import find_samples
-from stream.engine import Engine, Geometry
+from stream.engine import Engine
 from stream.frame import Frame
+from stream.geometry import Geometry
 from stream.looks import Look, code_of
 from stream.media import read_frames
 from stream.runtime import Runtime, find_release, load_generator, open_runtime
@@ -75,7 +77,7 @@ def measure(side: int, exemplars: list[Picture], vgg: Vgg) -> list[Result]:
     frames = sample_frames()
     found: dict[float, list[tuple[Likeness, float]]] = {detail: [] for detail in DETAILS}
     for exemplar in exemplars:
-        look = Look(name="exemplar", title="", code=code_of(exemplar, generator))
+        look = Look(name="exemplar", title="", codes=code_of(exemplar, generator, exemplar_side(side))[None])
         with torch.inference_mode():
             wanted = Exemplar.of(vgg, tensor(exemplar))
         for frame in frames:

@@ -19,6 +19,8 @@ LITE0_TAPS = (0, 1, 2, 4, 6)
 LITE0_CHANNELS = tuple(LITE0_STAGES[tap][3] for tap in LITE0_TAPS)
 LITE0_STEM = 32
 EARLY_STAGES = 3
+LITE0_MEAN, LITE0_SPREAD = 127, 128
+"""What the ImageNet weights took off eight-bit samples, and divided them by."""
 
 
 class SameConv(nn.Conv2d):
@@ -94,8 +96,11 @@ class Trunk(nn.Module):
 
     def begin(self, luma: Tensor) -> Tensor:
         """Features at stride 2: the part that needs more than FP16's eleven bits (model/graphs.py)."""
-        x = self.stem((luma * 255 - 127) / 128)  # the scaling of the ImageNet weights
-        return self._run(F.relu6(self.norm_stem(x)), range(1))[0]
+        return self.begin_from((luma * 255 - LITE0_MEAN) / LITE0_SPREAD)
+
+    def begin_from(self, x: Tensor) -> Tensor:
+        """`begin` for those who have scaled luma so themselves."""
+        return self._run(F.relu6(self.norm_stem(self.stem(x))), range(1))[0]
 
     def early_from(self, x: Tensor) -> list[Tensor]:
         """`early` for those who have run `begin` themselves, in another precision."""

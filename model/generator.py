@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.blocks import LITE0_CHANNELS, ConvNorm, Hint, Level, Trunk
+from model.blocks import EARLY_STAGES, LITE0_CHANNELS, ConvNorm, Hint, Level, Trunk
 from model.style import PALETTE, StyleDecoder, StyleEncoder
 
 STRIDE = 32
@@ -79,18 +79,18 @@ class Generator(nn.Module):
         """Chroma `[B, 2, H/2, W/2]` in natural colour: the style decoder left out, known colours if any."""
         return self.colours(self.trunk(luma), chroma, known)[0]
 
-    def natural_from(self, early: list[Tensor]) -> Tensor:
-        """`natural` for those who have run `trunk.early` themselves, in another precision."""
-        return self.colours([*early, *self.trunk.late(early[-1])])[0]
+    def natural_from(self, taps: list[Tensor]) -> Tensor:
+        """`natural` for those who have run the trunk, or `trunk.early`, themselves, in another precision."""
+        return self.colours(self._all_of(taps))[0]
 
     def fused_from(
-        self, early: list[Tensor], luma: Tensor, chroma: Tensor, known: Tensor, code: Tensor
+        self, taps: list[Tensor], luma: Tensor, chroma: Tensor, known: Tensor, code: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`forward` for those who have run `trunk.early` themselves.
+        """`forward` for those who have run the trunk, or `trunk.early`, themselves.
 
-        The painting is done in the precision of `early`; luma and code, and with them the mixing, keep their own.
+        The painting is done in the precision of `taps`; luma and code, and with them the mixing, keep their own.
         """
-        natural, features, context = self.colours([*early, *self.trunk.late(early[-1])], chroma, known)
+        natural, features, context = self.colours(self._all_of(taps), chroma, known)
         # The strength is the code's length, and the painted picture is laid over the natural one by it: nothing of a
         # style can show at strength 0, and between 0 and 1 it comes in evenly, whatever was trained.
         strength = code[:, PALETTE:].square().mean(1, keepdim=True).sqrt()
@@ -99,6 +99,9 @@ class Generator(nn.Module):
         strength = strength[:, :, None, None]
         natural, painted, painted_luma = (part.to(luma.dtype) for part in (natural, painted, painted_luma))
         return natural + strength * (painted - natural), luma + strength * (painted_luma - luma)
+
+    def _all_of(self, taps: list[Tensor]) -> list[Tensor]:
+        return taps if len(taps) > EARLY_STAGES else [*taps, *self.trunk.late(taps[-1])]
 
     def encode(self, luma: Tensor, chroma: Tensor) -> Tensor:
         """Codes `[B, S]` of exemplars: luma `[B, 1, H, W]` 0..1, chroma `[B, 2, H, W]`; sides multiples of 32."""

@@ -80,9 +80,8 @@ def refine(now: Tensor, then: Tensor, flow: Tensor, *, steps: int) -> Tensor:
     xx, xy, yy, size = torch.split(sums, 1, 1)
     xx, yy = xx + 2e-5, yy + 2e-5
     room = xx * yy - xy * xy
-    here = places(flow)
     for _ in range(steps):
-        change = warp(then, flow, here) - now
+        change = warp(then, flow) - now
         # What a stronger lamp explains is no motion: without this, flicker of 10 % moves soft shades by samples.
         change = change - now * (box(change * now, 3) / (size + 1e-6))
         x, y = torch.split(box(torch.cat((right * change, down * change), 1), 3), 1, 1)
@@ -105,20 +104,11 @@ def turn_back(flow: Tensor) -> Tensor:
     return -F.interpolate(back, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def places(x: Tensor) -> Tensor:
-    """The coordinates of every place of `[B, C, h, w]` as grid_sample counts, `[1, 2, h, w]`, -1..1."""
-    height, width = x.shape[-2:]
-    down = torch.linspace(-1, 1, height, dtype=x.dtype, device=x.device).view(1, 1, height, 1)
-    right = torch.linspace(-1, 1, width, dtype=x.dtype, device=x.device).view(1, 1, 1, width)
-    return torch.cat((right.expand(1, 1, height, width), down.expand(1, 1, height, width)), 1)
-
-
-def warp(picture: Tensor, flow: Tensor, here: Tensor | None = None) -> Tensor:
-    """`[B, C, h, w]` looked up at p + flow(p), bilinear; the border is repeated outwards.
-
-    here: `places` of the flow, where the caller has it already.
-    """
+def warp(picture: Tensor, flow: Tensor) -> Tensor:
+    """`[B, C, h, w]` looked up at p + flow(p), bilinear; the border is repeated outwards."""
     height, width = picture.shape[-2:]
     x, y = torch.split(flow, 1, 1)
-    moved = torch.cat((x * (2 / (width - 1)), y * (2 / (height - 1))), 1) + (places(flow) if here is None else here)
+    right = torch.linspace(-1, 1, width, dtype=flow.dtype, device=flow.device)
+    down = torch.linspace(-1, 1, height, dtype=flow.dtype, device=flow.device)[:, None]
+    moved = torch.cat((torch.add(right, x, alpha=2 / (width - 1)), torch.add(down, y, alpha=2 / (height - 1))), 1)
     return F.grid_sample(picture, moved.permute(0, 2, 3, 1), padding_mode="border", align_corners=True)

@@ -82,7 +82,7 @@ def load(release: Release) -> Generator:
 
 
 def load_looks(release: Release) -> dict[str, Tensor]:
-    """Codes float `[S]` of the release's named looks."""
+    """Codes float `[K, S]` of the release's named looks, one for each of `style.EXEMPLAR_SIDES`."""
     state = _read(release.path)
     return {name: state[LOOK + name] for name in release.looks}
 
@@ -123,7 +123,7 @@ def tensor_names(path: Path) -> set[str]:
 def export(generator: Generator, path: Path, *, style: bool = False, looks: Mapping[str, Tensor] | None = None) -> str:
     """Writes the weights as FP16 safetensors, the style path only if it is trained; the file's sha256.
 
-    looks: codes `[S]` of named looks.
+    looks: codes `[K, S]` of named looks.
     """
     state = {
         name: value.detach().to("cpu", torch.float16).contiguous()

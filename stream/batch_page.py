@@ -58,7 +58,7 @@ def _article(row: Row, pair: tuple[bytes, bytes] | None) -> str:
     warnings = "".join(f"<li>{escape(notice)}</li>" for notice in report.get("notices", ()))
     return (
         f'<article class="{row.status}">{_pair(pair)}<div><h2>{escape(row.source)}</h2>'
-        f'<p><span class="status">{row.status}</span>{escape(": " + row.message) if row.message else ""}</p>'
+        f'<p><span class="status">{row.status}</span>{escape(": " + row.reason) if row.reason else ""}</p>'
         + "".join(f"<p>{escape(fact)}</p>" for fact in facts)
         + (f"<ul>{warnings}</ul>" if warnings else "")
         + "</div></article>"

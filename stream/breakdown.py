@@ -9,10 +9,10 @@ from pathlib import Path
 from stream import contact, shotlist, source, spotting
 from stream.config import Settings
 from stream.contact import Cell
-from stream.engine import Geometry
 from stream.errors import InputError, UsageError
 from stream.film import Info, Luma
 from stream.frame import Frame
+from stream.geometry import Geometry
 from stream.grading import Grading
 from stream.metrics import Meter
 from stream.part import check_target

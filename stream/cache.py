@@ -22,9 +22,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import model
 from stream.errors import EngineError, ResourceError
 
 META = "meta.json"
@@ -48,6 +50,19 @@ class Key:
         """Where it is kept."""
         words = (re.sub(r"[^A-Za-z0-9.]+", "_", fact).strip("_.") for fact in self.facts)
         return engines_folder() / self.weights_sha256[:16] / "-".join(words)
+
+
+@cache
+def code(runtime: str) -> str:
+    """A fact for keys: what the network and a runtime, the file of its module, are programmed to do.
+
+    Between two versions the code changes as well, and an engine of the code before would be taken for the new one's.
+    """
+    files = [*sorted(Path(model.__file__).parent.glob("*.py")), Path(runtime)]
+    summed = hashlib.sha256()
+    for path in files:
+        summed.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return f"code {summed.hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,12 +273,12 @@ def _claims(folder: Path) -> tuple[dict[str, Any], str]:
 def prune(most_mb: float, *, keep: Path | None = None, damaged: bool = False) -> list[Entry]:
     """Removes the engines unused for longest until the others take at most `most_mb`; what was removed.
 
-    damaged: those that are no good as well, whatever the room; every file is read for that. keep: stays in any case.
-    An engine that another program has locked stays.
+    damaged: those that are no good as well, refused ones too, whatever the room; every file is read for that. keep:
+    stays in any case. An engine that another program has locked stays.
     """
     kept, removed, total = [], [], 0.0
     for entry in entries(check=damaged):
-        unusable = damaged and entry.state in ("damaged", "unfinished")
+        unusable = damaged and entry.state != "ok"
         if entry.folder == keep or not (unusable or total + entry.mb > most_mb):
             kept.append(entry)
             total += entry.mb

@@ -9,15 +9,17 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from stream.commands import Json, NoProgress, RuntimeOption, Threads, app, check_settings
+from stream.commands import app, check_settings
 from stream.config import STYLE_SIDE, Settings
 from stream.errors import EXIT_DAMAGED, EXIT_DONE, UsageError
+from stream.options import Json, NoProgress, RuntimeOption, Threads
 
 if TYPE_CHECKING:
     from stream.cache import Entry
 
 shelf = typer.Typer(help="Looks after the engines that were built for this machine.", no_args_is_help=True)
 app.add_typer(shelf, name="cache")
+LiveOption = Annotated[bool, typer.Option("--live", help="For live, which takes its pictures one by one.")]
 GraphsOption = Annotated[bool, typer.Option("--style", help="The graph that paints in styles as well.")]
 
 
@@ -31,6 +33,7 @@ def compile_engines(
         str | None, typer.Option(metavar="WxH", help="Or the films' size, such as 1920x1080; repeat for more with ,")
     ] = None,
     style: GraphsOption = False,
+    live: LiveOption = False,
     runtime: RuntimeOption = Settings.runtime,
     short_side: Annotated[
         int | None, typer.Option(help=f"Working size, 32 to 512; {Settings.short_side}, with --style {STYLE_SIDE}.")
@@ -40,8 +43,9 @@ def compile_engines(
     no_progress: NoProgress = False,
 ) -> int:
     """Builds and checks the engines for a film or a size, so that the first film starts at once."""
-    side = (STYLE_SIDE if style else Settings.short_side) if short_side is None else short_side
-    settings = check_settings(runtime=runtime, short_side=side, threads=threads)
+    side = (STYLE_SIDE if style and not live else Settings.short_side) if short_side is None else short_side
+    pace = {"lag": 0, "batch": 1} if live else {}  # as stream/live.py opens them
+    settings = check_settings(runtime=runtime, short_side=side, threads=threads, **pace)
     sizes = _working_sizes(source, size, side)
     from stream.runtime import open_runtime
 
@@ -72,7 +76,7 @@ def _working_sizes(source: str | None, size: str | None, side: int) -> list[tupl
     """The padded working sizes of what was named."""
     if (source is None) == (size is None):
         raise UsageError("name a film, or its size: kinochrome compile IN, or kinochrome compile --size 1920x1080")
-    from stream.engine import Geometry
+    from stream.geometry import Geometry
 
     if source is not None:
         from stream.media import probe
@@ -121,7 +125,7 @@ def prune_engines(
     most_mb: Annotated[
         float | None, typer.Option("--max-mb", min=0, help="What may stay, last used first; 0 removes all.")
     ] = None,
-    damaged: Annotated[bool, typer.Option("--damaged", help="Remove what is damaged or was never finished.")] = False,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Remove what is damaged, refused or unfinished.")] = False,
     json: Json = False,
 ) -> int:
     """Removes engines: those unused for longest, or those that are no good. They are built again when needed."""

@@ -4,10 +4,12 @@ The commands themselves are in stream/commands.py, which is imported only when C
 """
 
 import errno
+import os
 import sys
+import threading
 
-from stream.errors import Interrupted, KinochromeError, OutputError, ResourceError
-from stream.stop import Stop
+from stream.errors import Interrupted, KinochromeError, OutputError, ResourceError, plain
+from stream.stop import OPENING, Stop
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What torch, OpenCV and C++ say when memory runs out; none of them raises MemoryError.
@@ -18,7 +20,13 @@ def main() -> None:
     """Runs the command that argv names and ends the program with its exit code."""
     stop = Stop()
     stop.listen()
-    raise SystemExit(run(sys.argv[1:], stop))
+    code = run(sys.argv[1:], stop)
+    if any(thread.name == OPENING for thread in threading.enumerate()):
+        # Ending Python under a thread that is at work inside a library can abort the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise SystemExit(code)
 
 
 def run(arguments: list[str], stop: Stop) -> int:
@@ -35,9 +43,7 @@ def run(arguments: list[str], stop: Stop) -> int:
         failure = _as_ours(error, stop)
         if failure is None:
             raise
-        # Names of files may hold line breaks and bytes that are no text.
-        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(failure))
-        sys.stderr.write(f"kinochrome: {line}\n")
+        sys.stderr.write(f"kinochrome: {plain(str(failure))}\n")
         return failure.exit_code
 
 

@@ -8,14 +8,12 @@ gets the next segment; one that was lost with its machine is handed out again. R
 the README before you open its ports.
 """
 
-import hashlib
 import os
 import socket
-import tempfile
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -26,18 +24,13 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from stream.archive import Film, Numbered, Painter, Watch, engine_identity, open_engine
 from stream.errors import EngineError, KinochromeError, ResourceError, UsageError
-from stream.frame import Frame
-from stream.job import Entry, JobFolder, Place, folder_of
-from stream.metrics import Meter
-from stream.mux import SegmentWriter
-from stream.packets import PacketFile
-from stream.pipeline import pump
-from stream.runtime import Choice
+from stream.job import JobFolder, folder_of
+from stream.manifest import Entry, Place
+from stream.part import GOES_ON, naming_failures
+from stream.reel import Film, Watch
 from stream.scan import Planned, plan
-from stream.seams import Start, pack, unpack
-from stream.shots import Seam
+from stream.worker import Made, Order, Worker, know
 
 CORES: Final = 4
 """So many of a machine without a GPU make a worker."""
@@ -47,166 +40,10 @@ _AHEAD: Final = 3
 """Segments that are planned and wait, for each worker."""
 _BLOCK: Final = 16 << 20
 _ANSWER_S: Final = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """A segment to be made."""
-
-    planned: Planned
-    carry: bytes | None
-    """What is known before it (seams.pack)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """A segment that was made."""
-
-    data: bytes | None
-    """Its file; None where the worker has put it into the job's folder."""
-    sha256: str
-    size: int
-    carry: bytes | None
-    """For the next one."""
-    notices: tuple[str, ...] = ()
-    """What a person should know about how it was made."""
-
-
-class Worker:
-    """Runs on some machine, in a process of its own; keeps the engine of the last film."""
-
-    def __init__(self, threads: int, *, gpu: bool = False) -> None:
-        self._threads = threads
-        self._gpu = gpu
-        self._film: Film | None = None
-        self._choice: Choice | None = None
-        self._engine: Painter | None = None
-        self._kind: Hashable = None
-        self._mixed = False
-        self._copy: Any = None
-        self._shares_folder = False
-
-    def find(self, path: str, size: int, ends: str) -> bool:
-        """Whether this machine has the film under the same path; forgets the last one."""
-        if self._copy is not None:
-            self._copy.close()
-            self._copy = None
-        return Path(path).is_file() and Path(path).stat().st_size == size and _ends(Path(path)) == ends
-
-    def receive(self, block: bytes) -> None:
-        """The next part of a film that isn't there; it lies in a file without a name, of which nothing can be left."""
-        if self._copy is None:
-            self._copy = tempfile.TemporaryFile()  # noqa: SIM115  (kept open until the next film)
-        self._copy.write(block)
-
-    def prepare(self, film: Film, folder: str, token: str, *, mixed: bool = False) -> dict[str, str]:
-        """Opens the engine for a film, unless it is that of the last one; which runtime and processor it has.
-
-        mixed: it may make what differs by a level from what others make.
-        """
-        if self._copy is not None:
-            self._copy.flush()
-            film = replace(film, info=replace(film.info, path=f"/proc/{os.getpid()}/fd/{self._copy.fileno()}"))
-        settings = replace(film.settings, threads=self._threads)
-        if not self._gpu and settings.runtime == "auto":
-            # Ray (2.60) hides no GPU from those that were given none.
-            settings = replace(settings, runtime="openvino")
-        film = replace(film, settings=settings)
-        choice = self._open(film)
-        self._film, self._mixed = film, mixed
-        seen = Path(folder) / token
-        self._shares_folder = seen.is_file() and os.access(seen.parent, os.W_OK)
-        return engine_identity(choice.runtime)
-
-    def _open(self, film: Film) -> Choice:
-        look = None if film.look is None else film.look.code.tobytes()
-        kind = film.settings, film.geometry, film.output.subsampling, look
-        if self._choice is None or kind != self._kind:
-            self._choice = self._engine = None  # a GPU may have no room for both
-            self._choice, self._engine = open_engine(film, Meter())
-            self._kind = kind
-        return self._choice
-
-    def code_with(self, threads: int) -> None:
-        """The encoder's threads, which are the job's and not this machine's."""
-        if self._film is not None:
-            self._film = replace(self._film, output=replace(self._film.output, threads=threads))
-
-    def make(self, order: Order, path: str) -> Made:
-        """Makes a segment; `path` is its file's in the job's folder."""
-        if self._film is None or self._engine is None:
-            raise ValueError("prepare comes first")
-        if self._shares_folder:
-            file = PacketFile(Path(path))
-            carry = self._write(order, file)
-            return self._made(None, file, carry)
-        with tempfile.TemporaryDirectory(prefix="kinochrome-") as folder:
-            file = PacketFile(Path(folder) / Path(path).name)
-            carry = self._write(order, file)
-            return self._made(file.path.read_bytes(), file, carry)
-
-    def _made(self, data: bytes | None, file: PacketFile, carry: bytes | None) -> Made:
-        notices = () if self._engine is None else tuple(self._engine.notices)
-        return Made(data=data, sha256=file.sha256, size=file.bytes, carry=carry, notices=notices)
-
-    def _write(self, order: Order, file: PacketFile) -> bytes | None:
-        planned, film, engine = order.planned, self._film, self._engine
-        if film is None or engine is None:
-            raise ValueError("prepare comes first")
-        place, length = planned.place, planned.end - planned.place.number
-        count = place.number - place.first + len(planned.marks)
-        count += (
-            -count % film.settings.batch
-        )  # the last batch is whole, as in the film: a processor rounds others otherwise
-        frames = _some(iter(Numbered(film, place)), count)
-        start = Start(
-            lead=place.number - place.first,
-            carry=None if order.carry is None else unpack(order.carry),
-            marks=planned.marks,
-            seams=frozenset({0, length}),
-            mixed=self._mixed,
-        )
-        with file:
-            with SegmentWriter(film.output, film.info, file) as writer:
-                carry = self._fill(writer, frames, start, length)
-            file.finish()
-        return carry
-
-    def _fill(self, writer: SegmentWriter, frames: Iterator[Frame], start: Start, length: int) -> bytes | None:
-        engine, carry, done = self._engine, None, 0
-        if engine is None:
-            raise ValueError("prepare comes first")
-
-        def write(item: tuple[Frame, Seam | None]) -> None:
-            nonlocal carry, done
-            if done < length:
-                writer.write(item[0])
-            elif done == length and item[1] is not None and item[1].carry is not None:
-                carry = pack(item[1].carry)
-            done += 1
-
-        for _ in pump(frames, lambda source: engine.run_segments(source, start), write, meter=engine.meter):
-            pass
-        if done < length:
-            raise EngineError(f"{writer.frames} of {length} frames came")
-        return carry
-
-
-def _some(frames: Iterator[Frame], count: int) -> Iterator[Frame]:
-    """The first ones; reads none beyond."""
-    for _ in range(count):
-        frame = next(frames, None)
-        if frame is None:
-            return
-        yield frame
-
-
-def _ends(path: Path) -> str:
-    """Digest of a file's first and last megabyte."""
-    with path.open("rb") as file:
-        first = file.read(1 << 20)
-        file.seek(max(0, path.stat().st_size - (1 << 20)))
-        return hashlib.sha256(first + file.read()).hexdigest()
+_HEAD_BYTES: Final = 9
+_SETTINGS: Final = (
+    b"\0\0\0\4\0\0\0\0\0"  # a frame of HTTP/2 without content: what both sides begin with (RFC 9113, 3.4)
+)
 
 
 @contextmanager
@@ -237,13 +74,24 @@ def _connect(where: str, processors: int | None) -> None:
             # Ray itself waits and logs for minutes.
             os.environ["RAY_gcs_rpc_server_connect_timeout_s"] = "5"  # noqa: SIM112  (that is its name)
             if address is not None:
-                socket.create_connection(address, timeout=_ANSWER_S).close()
+                _knock(address)
             ray.init(address=where, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ResourceError(
             f"--cluster {where}: no Ray cluster answers there ({reason}); start one with: ray start --head"
         ) from error
+
+
+def _knock(address: tuple[str, int]) -> None:
+    """Whether somebody there speaks HTTP/2, as Ray does; OSError if not, within 2 x `_ANSWER_S`."""
+    with socket.create_connection(address, timeout=_ANSWER_S) as connection:
+        if os.environ.get("RAY_USE_TLS") == "1":  # another handshake comes first
+            return
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
+        head = connection.recv(_HEAD_BYTES, socket.MSG_WAITALL)
+    if len(head) < _HEAD_BYTES or head[3] != _SETTINGS[3]:
+        raise ConnectionError("what listens there is not Ray")
 
 
 def _host_of(where: str) -> tuple[str, int] | None:
@@ -331,15 +179,15 @@ class RayCluster:
 
         A worker with another one is left out, unless `mixed`.
         """
-        folder = folder_of(film.output.path)
-        token = f"cluster-{os.getpid()}"
-        (folder / token).touch()
+        folder = folder_of(film.output.path).resolve()
+        token = folder / f"cluster-{os.getpid()}"
+        token.touch()
         try:
-            found = list(self._prepare_all(film, folder, token, mixed=mixed))
+            found = list(self._prepare_all(film.absolute(), token, mixed=mixed, tell=tell))
         finally:
-            (folder / token).unlink()
+            token.unlink()
         if not found:
-            raise EngineError("no worker of the cluster could open the engine")
+            raise EngineError(f"{film.info.path}: no worker of the cluster could begin with it")
         usual = found[0][1]
         for hand, identity in found:
             hand.ready = mixed or identity == usual
@@ -349,20 +197,21 @@ class RayCluster:
         return usual
 
     def _prepare_all(
-        self, film: Film, folder: Path, token: str, *, mixed: bool
+        self, film: Film, token: Path, *, mixed: bool, tell: Callable[[str], None]
     ) -> Iterator[tuple[_Hand, dict[str, str]]]:
-        path = Path(film.info.path)
-        size, ends = path.stat().st_size, _ends(path)
-        asked = []
+        known, asked = know(film), []
         for hand in list(self._hands):
+            hand.ready = False
             try:
-                if not ray.get(hand.actor.find.remote(str(path.resolve()), size, ends)):
-                    self._ship(path, hand)
+                if lacking := ray.get(hand.actor.find.remote(film, known, str(token))):
+                    tell(f"a worker on node {hand.node[:8]} is left out: {lacking}")
+                    continue
+                if not ray.get(hand.actor.has_film.remote()):
+                    self._ship(Path(film.info.path), hand)
             except RayActorError:
                 self._hands.remove(hand)
                 continue
-            absolute = replace(film, info=replace(film.info, path=str(path.resolve())))
-            asked.append((hand, hand.actor.prepare.remote(absolute, str(folder.resolve()), token, mixed=mixed)))
+            asked.append((hand, hand.actor.prepare.remote(film, mixed=mixed)))
         for hand, answer in asked:
             try:
                 yield hand, ray.get(answer)
@@ -427,8 +276,8 @@ class RayCluster:
             folder.drop(place.number)
         if not place.carried:
             board.ready.append(Order(planned=planned, carry=None))
-        elif folder.carry_file(place.number).exists():
-            board.ready.append(Order(planned=planned, carry=folder.carry_file(place.number).read_bytes()))
+        elif (carry := folder.packed(place.number)) is not None:
+            board.ready.append(Order(planned=planned, carry=carry))
         else:
             board.waiting[place.number] = planned
 
@@ -461,7 +310,7 @@ class RayCluster:
         notices = folder.begun.notices
         notices += [notice for notice in made.notices if notice not in notices]
         if made.data is not None:
-            with folder.open_segment(start) as file:
+            with naming_failures(folder.file(start), kept=GOES_ON), folder.open_segment(start) as file:
                 file.take(made.data)
                 file.finish()
         if planned.next is not None and planned.next.carried:
@@ -479,6 +328,7 @@ class RayCluster:
                 bytes=made.size,
                 counts=planned.counts,
                 next=planned.next,
+                remarks=planned.remarks,
             )
         )
 
@@ -493,7 +343,7 @@ def _is_missed(place: Place | None, folder: JobFolder) -> bool:
     """The next segment is neither there nor can be begun: the one before must be made again."""
     if place is None or not place.carried or place.number in folder.begun.entries:
         return False
-    return not folder.carry_file(place.number).exists()
+    return folder.packed(place.number) is None
 
 
 def _ours(error: RayTaskError) -> KinochromeError:

@@ -6,26 +6,53 @@ Everything heavy is imported by the command that needs it, so that `kinochrome -
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib import metadata
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from typer.core import TyperCommand, TyperGroup
 
-from stream.config import STYLE_SIDE, RuntimeName, Settings
+from stream.config import NATURAL, STYLE_SIDE, RuntimeName, Settings
 from stream.defaults import Default, read_defaults
 from stream.errors import EXIT_DAMAGED, EXIT_DONE, EngineError, UsageError
 from stream.keys import Security
+from stream.options import (
+    AllowOption,
+    ClusterOption,
+    Codec,
+    Deinterlace,
+    Detail,
+    Fresh,
+    In,
+    InOption,
+    InsecureOption,
+    Json,
+    KeysOption,
+    LumaOption,
+    Mixed,
+    NoProgress,
+    Nvdec,
+    Out,
+    Overwrite,
+    PublishOption,
+    Rate,
+    RuntimeOption,
+    Saturation,
+    Steady,
+    Strength,
+    Strict,
+    Threads,
+)
 from stream.stop import Stop
+from stream.terminal import Bar, print_line, show
 
 if TYPE_CHECKING:  # NumPy behind it would delay every command
     from stream.archive import Cluster
+    from stream.film import Info
     from stream.frame import Frame
 
 T = TypeVar("T")
@@ -40,65 +67,6 @@ app = typer.Typer(
     "7 engine, 130 interrupted, 143 terminated. Options that are wanted every time go into kinochrome.toml "
     "(\\[colorize] steady = 0.9) or the environment (KINOCHROME_COLORIZE_STEADY=0.9).",
 )
-
-In = Annotated[str | None, typer.Argument(metavar="IN", show_default=False, help="The film or picture.")]
-InOption = Annotated[
-    str | None, typer.Option("-i", "--input", metavar="IN", show_default=False, help="The same as IN.")
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("-o", "--out", metavar="OUT", show_default=False, help="The result; else NAME-colour, beside IN."),
-]
-LumaOption = Annotated[
-    Literal["bt601", "bt709"] | None, typer.Option("--luma", help="How Y' is made of an RGB source in colour.")
-]
-Codec = Annotated[
-    str | None,
-    typer.Option(
-        "-c", "--codec", help="libx264, libx265, ffv1 (lossless: luma bit for bit), h264_nvenc or hevc_nvenc."
-    ),
-]
-Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace OUT if it exists.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse an output that can't hold everything.")]
-Nvdec = Annotated[bool, typer.Option("--nvdec", help="Have an NVIDIA card decode the film.")]
-Deinterlace = Annotated[bool, typer.Option("--deinterlace", help="Make whole pictures of fields.")]
-Rate = Annotated[
-    str | None,
-    typer.Option("--rate", metavar="FPS", help="Frames a second of numbered pictures: 24, 23.976, 30000/1001."),
-]
-RuntimeOption = Annotated[RuntimeName, typer.Option("--runtime", help="What runs the network.")]
-Steady = Annotated[float, typer.Option("--steady", help="Temporal smoothing, 0 (off) to 1.")]
-Saturation = Annotated[float, typer.Option("--saturation", help="Factor on the colours, 0 to 2.")]
-Strength = Annotated[float, typer.Option("--strength", help="How much of the style, 0 to 1.")]
-Detail = Annotated[
-    float, typer.Option("--detail", help="Share of the source's fine detail that a painted picture keeps, 0 to 1.")
-]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start over, and forget what an interrupted run left.")]
-Mixed = Annotated[
-    bool, typer.Option("--allow-mixed", help="Let different engines, processors or GPU batches work on one film.")
-]
-ClusterOption = Annotated[
-    str | None,
-    typer.Option("--cluster", metavar="WHERE", help="Work on a Ray cluster: local, auto, or its ADDRESS (HOST:PORT)."),
-]
-Threads = Annotated[int, typer.Option("--threads", help="CPU threads of the network; 0 takes all cores.")]
-PublishOption = Annotated[
-    str | None,
-    typer.Option(
-        "--publish",
-        metavar="ENDPOINT",
-        help="ZeroMQ: NAME, ipc:///PATH, tcp://HOST:PORT; push+ waits for its consumer.",
-    ),
-]
-InsecureOption = Annotated[bool, typer.Option("--insecure", help="Let anybody on the network connect.")]
-KeysOption = Annotated[
-    Path | None, typer.Option("--keys", metavar="FILE", help="Our secret CURVE key, NAME.key_secret.")
-]
-AllowOption = Annotated[
-    Path | None, typer.Option("--allow", metavar="FOLDER", help="Public keys of those who may connect.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
 
 
 @dataclass(kw_only=True)
@@ -205,13 +173,16 @@ def make(
     """The report's exit code. The two differ in what a style is laid over: predicted colours, or the source's own."""
     command = str(context.info_name)
     painting = command == "stylize"
-    if style is None and not painting:
+    if painting:
+        _needed(style, "--style LOOK|PICTURE", command)
+    elif style is None:
         _refuse_alone(context, ("strength", "detail"), "--style LOOK|PICTURE")
+    style = None if style == NATURAL else style
     settings = check_settings(
-        style=_needed(style, "--style LOOK|PICTURE", command) if painting else style,
+        style=style,
         strength=strength,
         detail=detail,
-        source_colours=painting,
+        source_colours=painting and style is not None,
         runtime=runtime,
         short_side=(STYLE_SIDE if style else Settings.short_side) if short_side is None else short_side,
         steady=steady,
@@ -223,6 +194,7 @@ def make(
         raise UsageError("--publish shows frames as they are made; on a --cluster they are made in no order")
     from stream.colorize import NO_CLUSTER, Job, colorize, default_target
     from stream.shotlist import read_shots
+    from stream.source import probe
 
     if cluster is not None and shots is not None:
         raise UsageError(NO_CLUSTER)
@@ -230,8 +202,9 @@ def make(
     target, notice = default_target(source) if out is None else (out, "")
     context.obj.stop.check()
     security = Security(own=keys, peers=allow, insecure=insecure)
+    look, stop = settings.style or NATURAL, context.obj.stop
     with (
-        _publishing(publish, security, settings.style or "natural", context.obj.stop) as see,
+        _publishing(publish, security, look, stop, lambda: probe(source, luma=luma, rate=as_rate(rate))) as see,
         working_on(cluster, runtime) as workers,
         Bar(Path(source).name, context.obj.stop, hidden=no_progress) as bar,
     ):
@@ -319,7 +292,7 @@ def looks(
         _refuse_alone(context, ("frame", "overwrite"), "--sheet OUT")
     release = find_release(Settings.weights)
     found = named_looks(release)
-    rows = [{"name": "natural", "title": "natural colour, luma untouched"}]
+    rows = [{"name": NATURAL, "title": "natural colour, luma untouched"}]
     rows += [{"name": look.name, "title": f"after {look.title}"} for look in found]
     if sheet is not None:
         from stream.gallery import draw_looks
@@ -327,11 +300,11 @@ def looks(
         draw_looks(release, sheet, frame, overwrite=overwrite)
     if json:
         about = {"weights": release.file, "version": release.version, "licence": release.licence}
-        _print(dumps({"looks": rows, **about, "sheet": str(sheet) if sheet else None}))
+        print_line(dumps({"looks": rows, **about, "sheet": str(sheet) if sheet else None}))
     else:
         for row in rows:
-            _print(f"{row['name']}: {row['title']}")
-        _print(
+            print_line(f"{row['name']}: {row['title']}")
+        print_line(
             f"weights {release.name} {release.version} ({release.licence}); or give any picture: --style picture.jpg"
         )
     return EXIT_DONE
@@ -345,11 +318,11 @@ def doctor(json: Json = False) -> int:
     findings = examine()
     ready = all_needed(findings)
     if json:
-        _print(dumps({"ready": ready, "findings": [finding.as_dict() for finding in findings]}))
+        print_line(dumps({"ready": ready, "findings": [finding.as_dict() for finding in findings]}))
     else:
         for finding in findings:
-            _print(finding.line())
-        _print("ready to colourise films" if ready else "not ready: see MISSING above")
+            print_line(finding.line())
+        print_line("ready to colourise films" if ready else "not ready: see MISSING above")
     return EXIT_DONE if ready else EngineError.exit_code
 
 
@@ -365,16 +338,19 @@ def demo(
 
     context.obj.stop.check()
     with Bar("sample film", context.obj.stop, hidden=no_progress) as bar:
-        result = run_demo(out, progress=bar.update)
+        result = run_demo(out, progress=bar.update, tell=bar.tell)
     show(result, json)
     return result.exit_code
 
 
 @contextmanager
 def _publishing(
-    endpoint: str | None, security: Security, look: str, stop: Stop
+    endpoint: str | None, security: Security, look: str, stop: Stop, about: "Callable[[], Info]"
 ) -> Iterator["Callable[[Frame], None] | None"]:
-    """What hands the frames of a film to whoever subscribes; None where nobody was asked for."""
+    """What hands the frames of a film to whoever subscribes; None where nobody was asked for.
+
+    about: what the film is.
+    """
     if endpoint is None:
         yield None
         return
@@ -382,7 +358,9 @@ def _publishing(
     from stream.publish import Announcer
 
     where = resolve(endpoint, trusted=security.trusted)
-    with Announcer(where, check=stop.check, security=security, look=look) as announcer:
+    with Announcer(where, check=stop.check, security=security, look=look, info=about()) as announcer:
+        if where.any_port:
+            typer.echo(f"kinochrome: publishing at {replace(where, address=announcer.address)}", err=True)
         yield announcer.see
 
 
@@ -419,61 +397,3 @@ def _needed(value: T | None, name: str, command: str) -> T:
         style = " --style LOOK|PICTURE" if command == "stylize" else ""
         raise UsageError(f"{name} is missing; kinochrome {command} IN{style} -o OUT")
     return value
-
-
-class _Result(Protocol):
-    """What a command has to tell."""
-
-    def lines(self) -> list[str]:
-        """For people."""
-
-    def as_dict(self) -> dict[str, object]:
-        """For programs."""
-
-
-def show(result: _Result, json: bool) -> None:
-    """Prints what a command has to tell, as lines or as one JSON object."""
-    for line in [dumps(result.as_dict())] if json else result.lines():
-        _print(line)
-
-
-def _print(line: str) -> None:
-    # File names may hold bytes that are no UTF-8; stdout would refuse them.
-    typer.echo(line.encode(errors="backslashreplace").decode())
-
-
-class Bar:
-    """Progress with ETA on stderr, where that is a terminal."""
-
-    _amount: type[ProgressColumn] = MofNCompleteColumn
-    """How what is done is shown."""
-
-    def __init__(self, name: str, stop: Stop, *, hidden: bool) -> None:
-        console = Console(stderr=True)
-        text = TextColumn("{task.description}", markup=False)
-        columns = (text, BarColumn(), self._amount(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, disable=hidden or not console.is_terminal, transient=True)
-        self._task = self._progress.add_task(name, total=None)
-        self._stop = stop
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def tell(self, line: str) -> None:
-        """Says something above the bar."""
-        # Names of files may hold line breaks and bytes that are no text.
-        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-        self._progress.console.print(f"kinochrome: {shown}", markup=False, highlight=False, soft_wrap=True)
-
-    def update(self, done: int, expected: int | None) -> None:
-        """Frames done, of how many."""
-        self._draw(done, expected)
-
-    def _draw(self, done: float, expected: float | None, name: str | None = None) -> None:
-        self._progress.update(self._task, completed=done, total=expected, description=name)
-        self._stop.defer()
-        self._stop.check()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 RuntimeName: TypeAlias = Literal["auto", "openvino", "torch", "tensorrt"]
+NATURAL = "natural"
+"""What the look without a style is called where looks are named: natural colour, luma untouched."""
 STYLE_SIDE = 512
 """Working size of styles in files, where live takes 256: strokes are painted, not enlarged."""
 

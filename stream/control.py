@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from fractions import Fraction
 from typing import Any, Final, cast
 
 from stream.errors import UsageError
@@ -34,6 +35,8 @@ class Controls:
         """Requests that were no good."""
         self.last: Frame | None = None
         """The last coloured picture."""
+        self.pixel_aspect = Fraction(1)
+        """Of its pixels, width by height."""
         self.numbers: Callable[[], dict[str, Any]] = dict
         """The session's figures."""
 
@@ -95,7 +98,7 @@ class Controls:
         if not self._snapping.acquire(blocking=False):
             raise UsageError("another snapshot is being made; ask again")
         try:
-            return encode_png(picture)
+            return encode_png(picture, pixel_aspect=self.pixel_aspect)
         finally:
             self._snapping.release()
 

@@ -123,10 +123,16 @@ class DemoResult:
         }
 
 
-def run_demo(out: Path, *, progress: Callable[[int, int | None], None] | None = None) -> DemoResult:
+def run_demo(
+    out: Path,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> DemoResult:
     """Colours the sample film into the folder `out`, which is made; what is there of an earlier demo is replaced.
 
     progress: called with the frames done and those expected, each counted twice: to colour and to compare.
+    tell: called with what a person should know beforehand, in a line.
     """
     samples = find_samples()
     reel = json.loads((samples / "reel.json").read_text())
@@ -137,7 +143,11 @@ def run_demo(out: Path, *, progress: Callable[[int, int | None], None] | None = 
         raise OutputError(f"{out}: the folder can't be made ({error.strerror})") from error
     film, total = out / "reel-colour.mkv", 2 * reel["frames"]
     report = colorize(
-        samples / reel["film"], film, job=Job(overwrite=True), progress=lambda done, expected: told(done, total)
+        samples / reel["film"],
+        film,
+        job=Job(overwrite=True),
+        progress=lambda done, expected: told(done, total),
+        tell=tell,
     )
     video, sheet = out / "side-by-side.mp4", out / "before-after-truth.png"
     shots, rows = _compare(samples, reel, film, video, lambda done: told(reel["frames"] + done, total))

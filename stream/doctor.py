@@ -99,7 +99,10 @@ def reinstall(package: str) -> str:
     """The command that repairs a package, at a version that we can use."""
     if package == "kinochrome":
         return _pip("-e", str(CHECKOUT)) if _is_checkout() else _pip("--force-reinstall", package)
-    rows = metadata.requires("kinochrome") or []
+    try:
+        rows = metadata.requires("kinochrome") or []
+    except metadata.PackageNotFoundError:  # a folder that was never installed
+        rows = []
     wanted = next((row for row in rows if re.match(rf"{package}(?![-.\w])", row)), package)
     return _pip("--force-reinstall", wanted.partition(";")[0])
 
@@ -129,17 +132,17 @@ def _torch() -> str:
 
 def _openvino() -> str:
     openvino = import_module("openvino")  # only looked at here; stream/runtime_openvino.py uses it
-    from stream.runtime_openvino import precisions
+    from stream.runtime_openvino import forms
 
     core = openvino.Core()
     names = [f"{device} ({core.get_property(device, 'FULL_DEVICE_NAME')})" for device in core.available_devices]
     can = ", ".join(sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
     version = openvino.__version__.split("-")[0]
-    return f"{version}, {', '.join(names)}, {can}; runs in {precisions(core)[0].to_string()}"
+    return f"{version}, {', '.join(names)}, {can}; runs in {forms(core)[0].precision.to_string()}"
 
 
 def _ffmpeg() -> str:
-    from stream.media import ffmpeg_facts
+    from stream.ffmpeg import ffmpeg_facts
 
     version, libraries = ffmpeg_facts()
     parts = (f"{name} {libraries[name]}" for name in ("libavcodec", "libavformat", "libavfilter"))
@@ -147,7 +150,7 @@ def _ffmpeg() -> str:
 
 
 def _encoders() -> str:
-    from stream.media import encoder_opens
+    from stream.ffmpeg import encoder_opens
     from stream.plan import CODECS, NVENC
 
     offered = sorted(set(CODECS.values()) - NVENC)
@@ -158,7 +161,7 @@ def _encoders() -> str:
 
 
 def _hardware_encoders() -> str:
-    from stream.media import encoder_opens
+    from stream.ffmpeg import encoder_opens
 
     alive = [name for name in HARDWARE_ENCODERS if encoder_opens(name)]
     if not alive:
@@ -199,17 +202,21 @@ def _nvidia_cards() -> str:
 def _tensorrt() -> str:
     import torch
 
-    from stream.runtime_tensorrt import find_flavour, load_builder
+    from stream.errors import EngineError
+    from stream.runtime_tensorrt import find_flavour, load_builder, load_runner
 
     flavour = find_flavour()
     if flavour is None:
         raise MissingError("not installed (for NVIDIA GPUs; torch runs on them without it)", install("cuda"))
-    if torch.cuda.is_available():  # without a GPU it can't even be imported
-        load_builder(flavour)  # a build for another torch fails only here
-    return (
-        f"{flavour.label}: {flavour.package} {metadata.version(flavour.package)}, {flavour.module} "
-        + metadata.version(flavour.module)
-    )
+    try:
+        runner = load_runner(flavour)
+        if torch.cuda.is_available():  # without a GPU it can't even be imported
+            load_builder(flavour)  # a build for another torch fails only here
+    except EngineError as error:
+        raise MissingError(f"{flavour.label} can't be loaded: {error.__cause__}", install(flavour.extra)) from error
+    builder = f"{flavour.package} {metadata.version(flavour.package)}"
+    # The module's own word: on machines where it was only unpacked there is no metadata.
+    return f"{flavour.label}: {builder}, {flavour.module} {runner.__version__}"
 
 
 def _cameras() -> str:

@@ -37,6 +37,11 @@ class Endpoint:
         """The socket's file, where it has one."""
         return Path(self.address.removeprefix("ipc://")) if self.address.startswith("ipc://") else None
 
+    @property
+    def any_port(self) -> bool:
+        """The system chooses the port: whoever binds has to say which one it was."""
+        return self.address.endswith(":*")
+
     def check_free(self) -> None:
         """Raises OutputError where binding would take something away: ZeroMQ removes whatever has the socket's path."""
         if self.path is None:

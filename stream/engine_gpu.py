@@ -18,15 +18,16 @@ from torch import Tensor
 from model import temporal
 from stream import resample
 from stream.config import Settings
-from stream.engine import Engine, Geometry, fields_of, own_colours
+from stream.engine import Engine, fields_of, own_colours
 from stream.errors import EngineError, ResourceError
 from stream.ferry import Ferry
 from stream.frame import Frame
+from stream.geometry import Geometry
 from stream.looks import Look
 from stream.metrics import Meter
 from stream.resample import Kind
 from stream.runtime import Runtime
-from stream.runtime_gpu import GpuRuntime
+from stream.runtime_gpu import GpuRuntime, ran_out
 from stream.seams import Start, moved
 from stream.shots import Picture, Seam
 from stream.steady import Online
@@ -83,6 +84,13 @@ class GpuEngine(Engine):
             (coloured,) = [made for wait in self._finish([held], self.settings.saturation) for made in wait()]
         return coloured
 
+    def run(self, frames: Iterable[Frame], *, one_shot: bool = False) -> Iterator[Frame]:
+        """As `Engine.run`."""
+        try:
+            yield from super().run(frames, one_shot=one_shot)
+        finally:
+            self._forget()
+
     def run_segments(self, frames: Iterable[Frame], start: Start) -> Iterator[tuple[Frame, Seam | None]]:
         """As `Engine.run_segments`; what is carried lies on the host before and after.
 
@@ -97,10 +105,17 @@ class GpuEngine(Engine):
                     yield frame, None if seam is None else moved(seam, torch.device("cpu"))
         finally:
             self._alike = False
-            for ferry in (self._there, self._back):
-                ferry.forget()
+            self._forget()
 
-    def _halve(self, error: torch.OutOfMemoryError) -> None:
+    def _forget(self) -> None:
+        """Nobody waits for what is still on its way: whoever asked went away, or something failed."""
+        for ferry in (self._there, self._back):
+            ferry.forget()
+
+    def _halve(self, error: RuntimeError) -> None:
+        """Half the batch where memory ran out; any other error goes on its way."""
+        if not ran_out(error):
+            raise error
         if self._alike and self.batch > 1:
             raise ResourceError(
                 f"not enough GPU memory for batches of {self.batch} frames, in which all segments of a film are made; "
@@ -123,7 +138,7 @@ class GpuEngine(Engine):
             return []
         try:
             return [self._start(batch)]
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
             self._halve(error)
         half = max(1, len(batch) // 2)
         # The other half begins when this one is done with: its memory is needed, and the ferry's room.
@@ -191,7 +206,7 @@ class GpuEngine(Engine):
             return []
         try:
             return [self._plane(pictures, saturation)]
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
             self._halve(error)
         half = max(1, len(pictures) // 2)
         # The other half begins when this one is done with: its memory is needed, and the ferry's room.
@@ -325,10 +340,18 @@ def engine_for(
 
 @contextmanager
 def _naming_loss(runtime: GpuRuntime) -> Iterator[None]:
-    """A GPU that fails or falls off the bus is an EngineError; what was coloured before it stays."""
+    """A GPU that fails or falls off the bus is an EngineError, memory that smaller batches don't spare a ResourceError;
+    what was coloured before it stays.
+    """
     try:
         yield
-    except torch.AcceleratorError as error:
+    except RuntimeError as error:
+        if ran_out(error):
+            raise ResourceError(
+                f"{runtime.name}: not enough GPU memory; close other programs, or try a smaller --short-side"
+            ) from error
+        if not isinstance(error, torch.AcceleratorError):
+            raise
         reason = str(error).strip().splitlines()[0]
         raise EngineError(
             f"{runtime.name}: the GPU was lost ({reason}); kinochrome doctor tells whether it is back, "

@@ -58,3 +58,8 @@ class Interrupted(KinochromeError):  # noqa: N818  (the event is not an error of
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def plain(line: str) -> str:
+    """A line as every terminal shows it: names of files may hold line breaks and bytes that are no text."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)

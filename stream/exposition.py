@@ -11,8 +11,10 @@ _COUNTERS = {
     "frames_out": "Pictures coloured",
     "frames_dropped": "Pictures dropped rather than lag",
     "reconnects": "Times the source was opened again",
+    "lost_s": "Seconds of a film that its server did not have any more after a break",
     "rejected": "Requests that were no good",
 }
+_UNITS = {"lost_s": "lost_seconds"}
 
 
 def expose(numbers: dict[str, Any]) -> tuple[bytes, str]:
@@ -37,7 +39,7 @@ def expose(numbers: dict[str, Any]) -> tuple[bytes, str]:
 
 def _families(core: Any, numbers: dict[str, Any]) -> Iterator[Any]:  # noqa: ANN401  (an extra, imported by name)
     for name, text in _COUNTERS.items():
-        yield core.CounterMetricFamily(f"kinochrome_{name}", text, value=numbers[name])
+        yield core.CounterMetricFamily(f"kinochrome_{_UNITS.get(name, name)}", text, value=numbers[name])
     yield core.GaugeMetricFamily("kinochrome_fps", "Pictures a second, of the last seconds", value=numbers["fps"])
     yield core.GaugeMetricFamily(
         "kinochrome_age_seconds", "Since the last picture came in", value=numbers["age_ms"] / 1000
@@ -50,6 +52,9 @@ def _families(core: Any, numbers: dict[str, Any]) -> Iterator[Any]:  # noqa: ANN
     sinks = {
         "written": core.CounterMetricFamily("kinochrome_sink_written", "Pictures a sink took", labels=["sink"]),
         "dropped": core.CounterMetricFamily("kinochrome_sink_dropped", "Dropped before a slow sink", labels=["sink"]),
+        "reconnects": core.CounterMetricFamily(
+            "kinochrome_sink_reconnects", "Times that a sink's server came back", labels=["sink"]
+        ),
     }
     for name, sink in numbers["sinks"].items():
         for key, family in sinks.items():

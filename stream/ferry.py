@@ -197,7 +197,7 @@ class Ferry:
         """
         if not self._arrivals:
             raise RuntimeError(f"{SLOTS} downloads are on their way and none was taken")
-        slot = self._arrivals.pop(0)
+        slot = self._arrivals[0]
         flat = [tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]
         sizes = [len(part) for part in flat]
         places = _places(sizes)
@@ -212,6 +212,7 @@ class Ferry:
                 packed.record_stream(torch.cuda.current_stream(self.device))
 
         slot.mark = self._back.run(travel, after=self._back.mark())
+        self._arrivals.pop(0)  # taken only now: whoever runs out of memory above tries again with less
         kinds = [(_numpy_kind(tensor.dtype), tuple(tensor.shape)) for tensor in tensors]
 
         def wait() -> list[npt.NDArray[Any]]:

@@ -119,3 +119,10 @@ def checksum(plane: Plane) -> str:
     """MD5 of a plane's samples, row by row without padding; two bytes each, low one first, beyond 8 bits."""
     samples = plane if plane.dtype.itemsize == 1 else plane.astype("<u2", copy=False)
     return hashlib.md5(np.ascontiguousarray(samples).data, usedforsecurity=False).hexdigest()
+
+
+def has_colour(frame: Frame) -> bool:
+    """Whether chroma is further from neutral than coding noise: 2 of 256 levels in the mean."""
+    middle, tolerance = 2 ** (frame.depth - 1), 2 * 2 ** (frame.depth - 8)
+    samples = (plane[::8, ::8].astype(np.int32) for plane in frame.planes[1:])
+    return any(np.abs(sample - middle).mean() > tolerance for sample in samples)

@@ -14,9 +14,10 @@ from model.weights import Release
 from stream import media, stills
 from stream.config import Settings
 from stream.demo import find_samples
-from stream.engine import Engine, Geometry
+from stream.engine import Engine
 from stream.errors import InputError, UsageError
 from stream.frame import Frame
+from stream.geometry import Geometry
 from stream.looks import Look, named_looks
 from stream.part import check_target, claim, finish_part, naming_failures, part_of
 from stream.runtime import TorchRuntime, load_generator

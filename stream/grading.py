@@ -15,9 +15,10 @@ from itertools import islice
 import numpy as np
 
 from stream.config import STYLE_SIDE, Settings
-from stream.engine import Engine, Geometry
+from stream.engine import Engine
 from stream.engine_gpu import engine_for
 from stream.frame import Frame
+from stream.geometry import Geometry
 from stream.looks import Look, find_look
 from stream.metrics import Meter
 from stream.runtime import Array, Choice, Painted, Runtime, Style, find_release, load_generator, open_runtime
@@ -50,8 +51,13 @@ class Grading:
         subsampling: tuple[int, int],
         settings: Settings,
         meter: Meter,
+        opening: Callable[..., Choice] = open_runtime,
     ) -> None:
-        """geometry_of: makes the geometry of the film's pictures from a short side."""
+        """geometry_of: makes the geometry of the film's pictures from a short side.
+
+        opening: stands in for `open_runtime`.
+        """
+        self._opening = opening
         self._geometry_of = geometry_of
         self._subsampling = subsampling
         self._settings = settings
@@ -145,7 +151,7 @@ class Grading:
         """One for all shots of a size; it can paint if any of them asks for it."""
         of_size = [shot for shot in self._shots if not shot.grey and self._geometry(shot).padded == size]
         styled = any(shot.settings(self._settings).style is not None for shot in of_size)
-        return open_runtime(self._settings, size, styled=styled)
+        return self._opening(self._settings, size, styled=styled)
 
     def _find_look(self, style: str) -> Look:
         release = find_release(self._settings.weights)

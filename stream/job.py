@@ -1,8 +1,9 @@
 """The folder beside a film in which its finished segments wait for each other: NAME.part.EXT.d.
 
     manifest.json        what the work was begun with, and an entry for each finished segment
-    000000240.segment    the coded pictures from frame 240 on (stream/packets.py)
-    000000240.carry      what is known of the shot before frame 240, where that isn't a cut (safetensors)
+    000000240.segment    the coded pictures from frame 240 on (stream/packets.py); where numbered pictures are written,
+                         which of them they are (stream/picture_list.py)
+    000000240.carry      what is known of the shot before frame 240, where that isn't a cut: sha256, then safetensors
 
 It goes once the film has got its name; that of a film with a list of shots stays, for the next correction of the list.
 
@@ -11,109 +12,26 @@ power cut leaves the folder as it was before or after a segment, never in betwee
 """
 
 import fcntl
-import json
+import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from stream.errors import InputError, OutputError, UsageError
+from stream.manifest import Entry, Listed, Manifest, Place
 from stream.packets import PacketFile, digest
-from stream.part import finish_part, part_of
+from stream.part import GOES_ON, finish_part, naming_failures, part_of
 from stream.seams import pack, unpack
 from stream.shots import Carry
+from stream.source import stamp
 
 MANIFEST: Final = "manifest.json"
 _LOCK: Final = "lock"
 _ENOUGH_TO_TELL = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A seam, and how to find it in the film."""
-
-    number: int
-    """Of the segment's first frame, from 0."""
-    carried: bool = False
-    """It goes on with a shot; the state of that lies in a file."""
-    lead: tuple[tuple[int, int], ...] = ()
-    """(pts, CRC-32 of the luma) of some frames before the first one, and of that; by them it is found again."""
-
-    @property
-    def first(self) -> int:
-        """Number of the first frame that must be read."""
-        return self.number - max(0, len(self.lead) - 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A finished segment."""
-
-    start: int
-    end: int
-    """Number of the first frame behind it."""
-    sha256: str
-    """Of its file."""
-    bytes: int
-    counts: dict[str, int | float | bool]
-    """What the reader's tally grew by."""
-    next: Place | None
-    """Where the next segment begins; None at the end of the film."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """A shot of a list, as its segments are made."""
-
-    first: int
-    end: int | None
-    """Number of the first frame behind it; None at the end of the film."""
-    digest: str
-    """What is wanted of it (`Shot.digest`)."""
-    runtime: str = field(default="", compare=False)
-    """Its name, which must stay the same while the shot does, unless mixing is allowed; "" where it is left grey."""
-
-
-@dataclass(kw_only=True)
-class Manifest:
-    """All that is known of a job."""
-
-    source: dict[str, Any]
-    """path, size, mtime_ns, sha256."""
-    made_with: dict[str, Any]
-    """Version, weights, settings and output: the same, or the segments don't fit together."""
-    engine: dict[str, str]
-    """Runtime with its precision, and the GPU or the processor's family: the same, unless mixing is allowed."""
-    encoder_threads: int
-    entries: dict[int, Entry] = field(default_factory=dict)
-    """By the number of their first frame."""
-    shots: tuple[Listed, ...] = ()
-    """Those of the film's list; none without one."""
-    notices: list[str] = field(default_factory=list)
-    finished: dict[str, Any] | None = None
-    """The report, from just before the film gets its name."""
-
-    def as_json(self) -> str:
-        """The file's text."""
-        content = asdict(self) | {"entries": [asdict(entry) for _, entry in sorted(self.entries.items())]}
-        return json.dumps(content, indent=1) + "\n"
-
-    @classmethod
-    def of_json(cls, text: str) -> "Manifest":
-        """The reverse."""
-        content = json.loads(text)
-        entries = [Entry(**entry | {"next": _place(entry["next"])}) for entry in content.pop("entries")]
-        shots = tuple(Listed(**shot) for shot in content.pop("shots", ()))
-        return cls(**content, shots=shots, entries={entry.start: entry for entry in entries})
-
-
-def _place(content: dict[str, Any] | None) -> Place | None:
-    if content is None:
-        return None
-    return Place(**content | {"lead": tuple((pts, crc) for pts, crc in content["lead"])})
+_SHA256_BYTES: Final = 32
 
 
 def folder_of(target: Path) -> Path:
@@ -122,54 +40,53 @@ def folder_of(target: Path) -> Path:
     return part.with_name(part.name + ".d")
 
 
-def describe_source(path: Path) -> dict[str, Any]:
-    """What tells a film from another one; reads all of it."""
+def describe_source(path: str | Path) -> dict[str, Any]:
+    """What tells a film from another one; reads all of a file. Numbered pictures are told by their stamp alone."""
+    before = stamp(path)
     try:
-        before = path.stat()
-        sha256 = digest(path)
-        after = path.stat()
+        sha256 = digest(Path(path)) if Path(path).is_file() else None
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if stamp(path) != before:
         raise InputError(f"{path}: is still being written; try again once it is complete")
-    return {"path": str(path), "size": after.st_size, "mtime_ns": after.st_mtime_ns, "sha256": sha256}
-
-
-def stamp(path: Path) -> dict[str, Any]:
-    """By what a film is known not to have been written to meanwhile."""
-    facts = path.stat()
-    return {"path": str(path), "size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+    return before | {"sha256": sha256}
 
 
 def check_unchanged(source: Mapping[str, Any]) -> None:
     """Refuses a film that was written to while it was read."""
     if not is_unchanged(source):
         raise InputError(
-            f"{source['path']}: was changed while it was read; nothing was made of it, start again once it is complete"
+            f"{source['path']}: was changed while it was read; nothing was made of it; once it is complete, --fresh "
+            "starts over"
         )
 
 
 def is_unchanged(source: Mapping[str, Any]) -> bool:
     """Whether a film was not written to since it was described."""
-    now = Path(source["path"]).stat()
-    return (now.st_size, now.st_mtime_ns) == (source["size"], source["mtime_ns"])
+    now = stamp(source["path"])
+    return now == {name: source.get(name) for name in now}
 
 
 class JobFolder:
     """The folder of one job, locked; the only place that writes its manifest."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        """fresh: whatever an earlier run left may be beyond reading."""
         self.path = path
         self.manifest: Manifest | None = None
         self.changed = 0
         """Shots of the list that aren't as they were in the one before."""
         self.mixed = False
         """This run was told that colours may differ by a level from one segment to the next."""
+        self.holds: Callable[[Path], bool] = lambda path: True
+        """Whether what a segment's file names beside itself is there as it was."""
+        self._held: set[int] = set()
         if (path / MANIFEST).exists():
             try:
                 self.manifest = Manifest.of_json((path / MANIFEST).read_text())
-            except (ValueError, KeyError, TypeError) as error:
-                raise OutputError(f"{path}: its {MANIFEST} can't be read ({error}); --fresh starts over") from error
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if not fresh:
+                    raise OutputError(f"{path}: its {MANIFEST} can't be read ({error}); --fresh starts over") from error
 
     @property
     def begun(self) -> Manifest:
@@ -209,8 +126,9 @@ class JobFolder:
     def save(self) -> None:
         """Puts the manifest on the disk."""
         part = self.path / (MANIFEST + ".part")
-        part.write_text(self.begun.as_json())
-        finish_part(part, self.path / MANIFEST)
+        with naming_failures(part, kept=GOES_ON):
+            part.write_text(self.begun.as_json())
+            finish_part(part, self.path / MANIFEST)
 
     def file(self, start: int) -> Path:
         """Of the segment that begins with frame `start`."""
@@ -225,15 +143,24 @@ class JobFolder:
         self.keep_packed(start, pack(carry))
 
     def keep_packed(self, start: int, carry: bytes) -> None:
-        """The same, of what `pack` gave."""
+        """The same, of what `pack` gave; its sha256 goes first."""
         path = self.carry_file(start)
         part = path.with_name(path.name + ".part")
-        part.write_bytes(carry)
+        part.write_bytes(hashlib.sha256(carry).digest() + carry)
         finish_part(part, path)
 
     def carry(self, place: Place) -> Carry | None:
-        """What is known before a place."""
-        return unpack(self.carry_file(place.number).read_bytes()) if place.carried else None
+        """What is known before a place, if anything is."""
+        packed = self.packed(place.number) if place.carried else None
+        return None if packed is None else unpack(packed)
+
+    def packed(self, start: int) -> bytes | None:
+        """What `keep_packed` kept; None where it isn't there as it was."""
+        with suppress(FileNotFoundError):
+            data = self.carry_file(start).read_bytes()
+            carry = data[_SHA256_BYTES:]
+            return carry if hashlib.sha256(carry).digest() == data[:_SHA256_BYTES] else None
+        return None
 
     def open_segment(self, start: int) -> PacketFile:
         """A file for the segment that begins with frame `start`."""
@@ -248,8 +175,15 @@ class JobFolder:
     def drop(self, start: int) -> None:
         """A segment is not what it was."""
         del self.begun.entries[start]
+        self._held.discard(start)
         self.save()
         self.file(start).unlink(missing_ok=True)
+
+    def sift(self) -> None:
+        """Drops the segments that aren't there as they were."""
+        for entry in list(self.begun.entries.values()):
+            if not self._is_whole(entry):
+                self.drop(entry.start)
 
     def first_hole(self) -> Place | None:
         """Where work goes on: the first place that no segment begins at and that can be begun at; None at the end.
@@ -266,7 +200,7 @@ class JobFolder:
                 continue
             if entry is not None:
                 self.drop(entry.start)
-            if not place.carried or self.carry_file(place.number).exists():
+            if not place.carried or self.packed(place.number) is not None:
                 return place
             before = path.pop()
             self.drop(before.start)
@@ -275,7 +209,12 @@ class JobFolder:
 
     def _is_whole(self, entry: Entry) -> bool:
         path = self.file(entry.start)
-        return path.exists() and path.stat().st_size == entry.bytes
+        if not path.exists() or path.stat().st_size != entry.bytes:
+            return False
+        if entry.start not in self._held and not self.holds(path):
+            return False
+        self._held.add(entry.start)  # looked at once in a run: they may be a hundred thousand pictures
+        return True
 
     @property
     def frames(self) -> int:
@@ -297,6 +236,7 @@ class JobFolder:
     def empty(self) -> None:
         """Forgets everything but the lock."""
         self.manifest = None
+        self._held.clear()
         for path in self.path.iterdir():
             if path.name != _LOCK:
                 path.unlink()
@@ -309,7 +249,7 @@ class JobFolder:
 
 
 @contextmanager
-def open_job(path: Path) -> Iterator[JobFolder]:
+def open_job(path: Path, *, fresh: bool = False) -> Iterator[JobFolder]:
     """The folder, made if need be, for this run alone; nothing is left of it where no job was begun."""
     path.mkdir(exist_ok=True)
     handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -318,8 +258,11 @@ def open_job(path: Path) -> Iterator[JobFolder]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OutputError(f"{path}: another run is at work on it; wait for it, or name another output") from error
+        lock = path / _LOCK
+        if not lock.exists() or not os.path.samestat(os.fstat(handle), lock.stat()):  # taken away before it was ours
+            raise OutputError(f"{path}: another run has just finished it; give the same command again")
         try:
-            yield JobFolder(path)
+            yield JobFolder(path, fresh=fresh)
         finally:
             if path.exists() and {found.name for found in path.iterdir()} <= {_LOCK, MANIFEST + ".part"}:
                 shutil.rmtree(path, ignore_errors=True)
@@ -329,13 +272,11 @@ def open_job(path: Path) -> Iterator[JobFolder]:
 
 def check_same(manifest: Manifest, now: Manifest, folder: Path, *, mixed: bool) -> None:
     """Refuses to go on with another source, weights or settings, and on another engine unless `mixed`."""
-    if manifest.source["sha256"] != now.source["sha256"]:
+    if any(manifest.source.get(name) != now.source.get(name) for name in ("sha256", "pictures")):
         raise UsageError(f"{now.source['path']}: is not the film that {folder} was begun with; --fresh starts over")
-    changed = list(_changes(manifest.made_with, now.made_with))
-    if changed:
-        more = f" and {len(changed) - _ENOUGH_TO_TELL} more" if len(changed) > _ENOUGH_TO_TELL else ""
+    if changed := say_changes(manifest.made_with, now.made_with):
         raise UsageError(
-            f"{folder}: was begun with {'; '.join(changed[:_ENOUGH_TO_TELL])}{more}; ask for the same to go on; "
+            f"{folder}: was begun with {changed}; ask for the same to go on; "
             "--fresh starts over, and so does removing the folder"
         )
     other = [*_changes(manifest.engine, now.engine), *_other_runtimes(manifest.shots, now.shots)]
@@ -357,6 +298,13 @@ def _holds(shot: Listed, number: int) -> bool:
     return shot.first <= number and (shot.end is None or number < shot.end)
 
 
+def say_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs, in words; "" where nothing does."""
+    changed = list(_changes(before, now))
+    more = f" and {len(changed) - _ENOUGH_TO_TELL} more" if len(changed) > _ENOUGH_TO_TELL else ""
+    return "; ".join(changed[:_ENOUGH_TO_TELL]) + more
+
+
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """What differs, name by name."""
     for name in sorted(before.keys() | now.keys()):
@@ -364,4 +312,5 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _changes(old, new)
         elif old != new:
-            yield f"{name.replace('_', ' ')} {old}, not {new}"
+            told = ("unset" if value is None else value for value in (old, new))
+            yield f"{name.replace('_', ' ')} {', not '.join(map(str, told))}"

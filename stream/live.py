@@ -8,27 +8,27 @@ report = session.run(check=lambda: None)
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from typing import Any, Final
 
 from stream.capture import Source
-from stream.colorize import has_colour
 from stream.config import Settings
 from stream.control import Controls
-from stream.engine import Geometry
 from stream.engine_gpu import engine_for
-from stream.errors import EXIT_DAMAGED, EXIT_DONE, KinochromeError
+from stream.errors import EXIT_DAMAGED, EXIT_DONE, Interrupted, KinochromeError
 from stream.film import Info
-from stream.frame import Frame
+from stream.frame import Frame, has_colour
+from stream.geometry import Geometry
 from stream.intake import Intake
 from stream.ledger import percentiles
 from stream.looks import Look
 from stream.metrics import Meter
-from stream.mux import reduction
 from stream.newest import Shown, Taken
+from stream.planes import reduction
 from stream.public import public_name, scrub
-from stream.runtime import Choice, open_runtime
+from stream.runtime import Choice, open_beside, open_runtime
 from stream.sinks import Lane, Sink
 from stream.steady import Online
 from stream.switch import NATURAL, Setting, apply, has_strength, look_of
@@ -50,6 +50,8 @@ class LiveReport:
     frames_dropped: int = 0
     """Left out rather than lag."""
     reconnects: int = 0
+    lost_s: float = 0.0
+    """Seconds of a film on a server that it did not have any more after a break."""
     latency_ms: dict[str, float] | None = None
     """From the picture's coming in until it was coloured, of the last ones, at 50, 95 and 99 %."""
     fps: float = 0.0
@@ -77,9 +79,12 @@ class LiveReport:
             lines.append(f"{self.frames_dropped} pictures dropped rather than lag")
         if self.reconnects:
             lines.append(f"the source broke and came back {self.reconnects} times")
+        if self.lost_s:
+            lines.append(f"{self.lost_s:.1f} s of the film were not there any more after a break")
         for name, sink in self.sinks.items():
             state = "" if sink["state"] == "ok" else f"; FAILED: {sink['state']}"
-            lines.append(f"{name}: {sink['written']} written, {sink['dropped']} dropped{state}")
+            again = f", gone and back {sink['reconnects']} times" if sink["reconnects"] else ""
+            lines.append(f"{name}: {sink['written']} written, {sink['dropped']} dropped{again}{state}")
         return lines
 
 
@@ -102,6 +107,7 @@ class Session:
         self.controls.numbers = self.numbers
         self._own = (self.controls.setting.look, look)
         self._notice = ""
+        self._preparing = ""
         self._check: Callable[[], None] = lambda: None
         self._closed = False
         self.lanes: list[Lane] = []
@@ -176,10 +182,14 @@ class Session:
     def _show(self, taken: Taken) -> None:
         before = self._painter and self._painter.runtime_opened
         painter, setting, look = self._prepare(taken)
-        # Opening an engine took seconds: this picture is old, a newer one is waiting.
-        if painter.runtime_opened != before and not self._patient:
+        intake = self._intake
+        film = intake is not None and intake.paced
+        # Opening an engine took seconds: this picture is old, a newer one is waiting. A film stood still.
+        if painter.runtime_opened != before and not (self._patient or film):
             self._skipped += 1
             return
+        if intake is not None and taken.capture_ns < intake.resumed_ns:
+            taken = replace(taken, capture_ns=intake.resumed_ns)
         try:
             frame = painter.paint(taken.frame, setting, look)
         except KinochromeError as error:
@@ -192,7 +202,7 @@ class Session:
         self._started_s = self._started_s or now_s
         self._times.append(now_s)
         self._frames_out += 1
-        self.controls.last = frame
+        self.controls.last, self.controls.pixel_aspect = frame, taken.info.pixel_aspect
         shown = Shown(frame=frame, taken=taken, look=setting.look)
         for lane in self.lanes:
             lane.put(shown, self._check)
@@ -205,6 +215,8 @@ class Session:
         setting = self.controls.setting
         try:
             return self._open(taken, setting), setting, self._look(setting.look)
+        except Interrupted:
+            raise
         except KinochromeError as error:
             natural = self._give_up(setting, error)
             return self._open(taken, natural), natural, None
@@ -223,10 +235,22 @@ class Session:
         styled = has_strength(setting.look)
         painter = self._painter
         if painter is None or not painter.fits(taken):
-            painter = self._painter = _Painter(taken.info, self.settings, styled=styled)
+            painter = self._painter = _Painter(taken.info, self.settings, styled=styled, opening=self._opening)
         elif styled:
             painter.open_styles()
         return painter
+
+    def _opening(self, settings: Settings, size: tuple[int, int], *, styled: bool) -> Choice:
+        with nullcontext() if self._intake is None else self._intake.hold():
+            try:
+                return open_beside(settings, size, styled=styled, tell=self._prepares, check=self._check)
+            finally:
+                self._preparing = ""
+
+    def _prepares(self, line: str) -> None:
+        """Says here and on the page what takes long."""
+        self._preparing = line
+        self._tell(line)
 
     def _look(self, name: str) -> Look | None:
         own, look = self._own
@@ -241,7 +265,7 @@ class Session:
         for lane in self.lanes:
             if lane.error is not None and lane.name not in self._failed:
                 self._failed.add(lane.name)
-                self._tell(f"{lane.name}: {lane.error}")
+                self._tell(f"{lane.name}: {lane.state.removeprefix(f'{lane.name}: ')}")
 
     def _raise_bug(self) -> None:
         """A sink that died of no error of ours nor the system's found a bug: that is told in full."""
@@ -259,18 +283,17 @@ class Session:
             "state": "opening" if intake is None else intake.state,
             "reason": "" if intake is None else intake.reason.replace(self.source.name, public_name(self.source.name)),
             "notice": self._notice,
+            "preparing": self._preparing,
             "frames_in": 0 if intake is None else intake.frames,
             "frames_out": self._frames_out,
             "frames_dropped": 0 if intake is None else intake.mailbox.dropped + self._skipped,
             "reconnects": 0 if intake is None else intake.reconnects,
+            "lost_s": 0.0 if intake is None else round(intake.lost_s, 2),
             "age_ms": 0 if intake is None else round(1000 * intake.age_s),
             "fps": round((len(recent) - 1) / (recent[-1] - recent[0]), 1) if len(recent) > 2 else 0.0,
             "latency_ms": percentiles(list(self._latencies)),
             "rejected": self.controls.rejected,
-            "sinks": {
-                lane.name: {"written": lane.written, "dropped": lane.dropped, "state": lane.state}
-                for lane in self.lanes
-            },
+            "sinks": {lane.name: lane.numbers for lane in self.lanes},
         }
 
     def report(self) -> LiveReport:
@@ -285,6 +308,7 @@ class Session:
             frames_out=self._frames_out,
             frames_dropped=numbers["frames_dropped"],
             reconnects=numbers["reconnects"],
+            lost_s=numbers["lost_s"],
             latency_ms=numbers["latency_ms"],
             fps=round((self._frames_out - 1) / seconds, 2) if seconds else 0.0,
             runtime=painter.runtime if painter else "",
@@ -297,8 +321,14 @@ class Session:
 class _Painter:
     """The engine for pictures of one size, with its state."""
 
-    def __init__(self, info: Info, settings: Settings, *, styled: bool = False) -> None:
-        """styled: for looks as well, at once; else the natural one starts seconds earlier."""
+    def __init__(
+        self, info: Info, settings: Settings, *, styled: bool = False, opening: Callable[..., Choice] | None = None
+    ) -> None:
+        """styled: for looks as well, at once; else the natural one starts seconds earlier.
+
+        opening: stands in for `open_runtime`.
+        """
+        self._opening = opening or open_runtime
         self._shape = (info.width, info.height, info.depth)
         self.geometry = Geometry.of(
             info.width,
@@ -311,7 +341,7 @@ class _Painter:
         settings = self._settings = replace(settings, lag=0)
         self._styled = styled
         self._coloured = False
-        choice = open_runtime(settings, self.geometry.padded, styled=styled)
+        choice = self._opening(settings, self.geometry.padded, styled=styled)
         self.runtime = _told(choice)
         self._engine = engine_for(choice.runtime, self.geometry, settings=settings, meter=Meter())
         self._online = Online()
@@ -328,7 +358,7 @@ class _Painter:
     def open_styles(self) -> None:
         """Opens the fused graph if that isn't done, which takes seconds."""
         if not self._styled:
-            choice = open_runtime(self._settings, self.geometry.padded, styled=True)
+            choice = self._opening(self._settings, self.geometry.padded, styled=True)
             self._engine.runtime, self.runtime, self._styled = choice.runtime, _told(choice), True
 
     def paint(self, frame: Frame, setting: Setting, look: Look | None) -> Frame:

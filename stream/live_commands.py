@@ -9,7 +9,12 @@ from typing import Annotated
 
 import typer
 
-from stream.commands import (
+from stream.commands import app, check_settings
+from stream.config import Settings
+from stream.endpoint import Endpoint, resolve
+from stream.errors import EXIT_DAMAGED, EXIT_DONE, Interrupted, UsageError
+from stream.keys import Security, write_keys
+from stream.options import (
     AllowOption,
     InsecureOption,
     Json,
@@ -20,13 +25,7 @@ from stream.commands import (
     Steady,
     Strength,
     Threads,
-    app,
-    check_settings,
 )
-from stream.config import Settings
-from stream.endpoint import Endpoint, resolve
-from stream.errors import EXIT_DAMAGED, EXIT_DONE, Interrupted, UsageError
-from stream.keys import Security, write_keys
 
 ServerOption = Annotated[
     Path | None, typer.Option("--server", metavar="FILE", help="The publisher's public key, NAME.key.")
@@ -87,6 +86,12 @@ def live(
     )
     context.obj.stop.check()
     security = Security(own=keys, peers=allow, insecure=insecure)
+    sockets = publish is not None or control is not None or (source is not None and source.startswith("zmq+"))
+    if (keys or allow or server) and not sockets:
+        raise UsageError(
+            "--keys, --allow and --server protect ZeroMQ's sockets, and there is none; add --publish, --control or a "
+            "zmq+ source, or leave them out"
+        )
     plan = show.Plan(
         source=show.find_source(
             source,
@@ -115,7 +120,9 @@ def live(
 
     stop = context.obj.stop
     stop.defer()
-    report = show.run(plan, check=stop.check, started=started, tell=lambda line: typer.echo(line, err=True))
+    report = show.run(
+        plan, check=stop.check, started=started, tell=lambda line: typer.echo(f"kinochrome: {line}", err=True)
+    )
     for line in [dumps(report.as_dict())] if json else report.lines():
         typer.echo(line, err=y4m)
     return report.exit_code

@@ -10,7 +10,7 @@ The film is written as NAME.part.EXT and gets its name once it is complete and o
 before, the part file is closed and plays up to where it got.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from fractions import Fraction
 from functools import cache
@@ -22,29 +22,29 @@ import av
 import av.error
 import av.filter
 import numpy as np
-from av.audio.codeccontext import AudioCodecContext
 from av.codec.context import Flags, ThreadType
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import DataStream, Discard, Disposition, Stream
-from av.subtitles.codeccontext import SubtitleCodecContext
-from av.subtitles.stream import SubtitleStream
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from stream.companions import Companions, goes_into_fragments
+from stream.container import film_stream, open_film, plane_rows
 from stream.errors import OutputError
 from stream.film import Info
-from stream.frame import Frame, Plane, checksum
+from stream.frame import Frame, Plane
 from stream.matroska import ROOM, Statement, write_track
-from stream.media import film_stream, open_film, plane_rows, read_frames, read_packets
-from stream.packets import Coded, PacketFile
-from stream.part import FULL, claim, finish_part, naming_failures
-from stream.plan import SEQUENCE, Copied, Output, plan_output
+from stream.media import read_frames
+from stream.packets import Coded
+from stream.part import claim, finish_part, naming_failures
+from stream.plan import SEQUENCE, Output, plan_output
+from stream.planes import reduction
 
 __all__ = ["Output", "Writer", "plan_output"]
 
-GOES_ON = "make room, and the same command goes on where it was"
 _LARGEST_TIMESCALE = 1 << 30
+_LEAST_TIMESCALE = 10_000
 _CLOCKS = {"matroska": Fraction(1, 1000), "mpegts": Fraction(1, 90000)}
 _MOVIE_CLOCK = "90000"  # mp4's default, 1/1000 s, rounds when each track begins
 _FRAGMENTS = {
@@ -79,19 +79,8 @@ _FIELDS = {
 # What muxers and mkvmerge note about the very file; wrong in another.
 _FILE_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
 _TRACK_TAGS = ("encoder", "duration", "bps", "number_of_frames", "number_of_bytes", "_statistics", "vendor_id")
-# QuickTime knows these languages by their bibliographic code alone (ISO 639-2/B).
-_QUICKTIME_LANGUAGES = {
-    "deu": "ger",
-    "nld": "dut",
-    "isl": "ice",
-    "ell": "gre",
-    "zho": "chi",
-    "sqi": "alb",
-    "hye": "arm",
-}
 _MOVED_S = 0.001
 _TOO_FEW = 8  # pictures: more than x265 reorders
-_CHANNELS = {1: "mono", 2: "stereo"}
 _TOP_FIELD_FIRST, _BOTTOM_FIELD_FIRST = 2, 3  # AV_FIELD_TT, AV_FIELD_BB
 
 
@@ -112,8 +101,10 @@ class Writer:
         self._moved_s = 0.0
         self._frames = 0
         self._closed = False
+        self.ready: Callable[[], None] = lambda: None
+        """Called once the part file is complete, before it gets its name."""
         with self._naming_failures(), ExitStack() as undo:
-            undo.enter_context(claim(output.part))
+            undo.enter_context(claim(output.part, unless=None if output.overwrite else output.path))
             source = undo.enter_context(open_film(info.path)) if info.container != SEQUENCE else None
             self._container = self._open(source, metadata or {})
             self._claim = undo.pop_all()
@@ -186,10 +177,11 @@ class Writer:
                     info = self._info
                     said = Statement(size=(info.width, info.height), aspect=info.pixel_aspect, light=info.light)
                     write_track(self._output.part, self._stream_number, said)
+                if self._output.container == "mpegts":
+                    self._moved_s = _begin_s(self._output.part) - float((self._first_pts or 0) * self._clock)
+                self.ready()
                 finish_part(self._output.part, self._output.path)
                 self._claim.close()
-            if self._output.container == "mpegts":
-                self._moved_s = _begin_s(self._output.path) - float((self._first_pts or 0) * self._clock)
         except BaseException:
             self._abandon()
             raise
@@ -233,7 +225,7 @@ class Writer:
         streams = () if source is None else tuple(source.streams)
         tags = {key: value for key, value in own.items() if key.lower() not in _FILE_TAGS}
         options = dict(_MUXER_OPTIONS[output.container])
-        if "frag_duration" in options and not all(_goes_into_fragments(stream) for stream in streams):
+        if "frag_duration" in options and not all(goes_into_fragments(stream) for stream in streams):
             options = {"movie_timescale": _MOVIE_CLOCK}
         fields = _FIELDS.get(output.container)
         if fields is None:
@@ -244,7 +236,7 @@ class Writer:
             tags |= metadata
             options["movflags"] = "+".join([*filter(None, [options.get("movflags")]), "use_metadata_tags"])
         container = av.open(f"file:{output.part}", "w", format=output.container, container_options=options)
-        self._companions = _Companions(source, container)
+        self._companions = Companions(self._info.path, source, container)
         copied = {stream.index: stream for stream in output.copied}
         if source is None:
             self._stream = self._add_film(container, None)
@@ -367,52 +359,6 @@ class Writer:
         return reduced
 
 
-class SegmentWriter(Writer):
-    """Codes the pictures of one segment as `Writer` would, into a file of their own; nothing goes along.
-
-    Every segment begins with a picture that needs no other, and no picture needs one of another segment.
-    """
-
-    def __init__(self, output: Output, info: Info, file: PacketFile) -> None:
-        self._output = output
-        self._info = info
-        self._clock = clock_of(output, info)
-        self._first_pts = self._last_pts = self._last_dts = None
-        self._frames = 0
-        self._sums: dict[int, str] = {}
-        self._file = file
-        # Nothing is written to it; it makes the encoder what it will be in the finished film.
-        self._container = av.open(f"none.{output.container}", "w", format=output.container)
-        self._stream = self._add_encoder(self._container)
-
-    def write(self, frame: Frame) -> None:
-        """Codes one picture."""
-        with self._naming_failures():
-            packets = self._encode(frame)
-            if self._output.lossless:  # what the proof is made of (stream/proof.py)
-                self._sums[self.last_pts] = checksum(frame.luma)
-            self._keep(packets)
-
-    def close(self) -> None:
-        """Codes what the encoder still holds."""
-        with self._naming_failures():
-            self._keep(self._flush())
-        self._container.close()
-
-    def _abandon(self) -> None:
-        self._container.close()
-
-    def _naming_failures(self) -> AbstractContextManager[None]:
-        return naming_failures(self._file.path, av.error.FFmpegError, kept=GOES_ON)
-
-    def _keep(self, packets: "list[Packet[VideoStream]]") -> None:
-        for packet in packets:
-            if packet.pts is None or packet.dts is None:
-                raise ValueError(f"{packet = }; an encoder states both times")
-            luma_md5 = self._sums.pop(packet.pts, "")
-            self._file.write(Coded(packet.pts, packet.dts, packet.is_keyframe, bytes(packet), luma_md5))
-
-
 def _time_decoding(packets: "list[Packet[VideoStream]]") -> None:
     """Says when a whole film's pictures are decoded: x265 says anything where there are fewer than it reorders."""
     shown = sorted(packet.pts or 0 for packet in packets)
@@ -432,7 +378,12 @@ def _has_avx512() -> bool:
 
 def clock_of(output: Output, info: Info) -> Fraction:
     """Seconds of a tick of the output's clock."""
-    return _CLOCKS.get(output.container) or Fraction(1, min(info.time_base.denominator, _LARGEST_TIMESCALE))
+    if known := _CLOCKS.get(output.container):
+        return known
+    ticks = min(info.time_base.denominator, _LARGEST_TIMESCALE)
+    while ticks < _LEAST_TIMESCALE:  # as FFmpeg's muxer of mp4 and mov does by itself (movenc.c)
+        ticks *= 2
+    return Fraction(1, ticks)
 
 
 def _fold(tags: dict[str, str], more: dict[str, str], fields: frozenset[str]) -> dict[str, str]:
@@ -444,141 +395,6 @@ def _fold(tags: dict[str, str], more: dict[str, str], fields: frozenset[str]) ->
     return folded
 
 
-@cache
-def reduction(depth: int, wanted: int, *, full_range: bool, chroma: bool) -> Plane:
-    """The value of `wanted` bits for every value of `depth` bits, [2^depth], rounded; neutral chroma stays neutral."""
-    values = np.arange(1 << depth, dtype=np.float64)
-    if full_range and chroma:
-        middle, wanted_middle = 1 << depth - 1, 1 << wanted - 1
-        values = (values - middle) * ((1 << wanted) - 1) / ((1 << depth) - 1) + wanted_middle
-    elif full_range:
-        values *= ((1 << wanted) - 1) / ((1 << depth) - 1)
-    else:
-        values *= 2.0 ** (wanted - depth)
-    rounded = np.floor(values + 0.5).clip(0, (1 << wanted) - 1)
-    return rounded.astype(np.uint8) if wanted == 8 else rounded.astype(np.uint16)
-
-
 def _begin_s(path: Path) -> float:
     """When the first picture of a finished file is shown."""
     return next(read_frames(path)).time_s or 0.0
-
-
-class _Companions:
-    """The other streams of the film on their way from the input to the output."""
-
-    def __init__(self, source: InputContainer | None, target: OutputContainer) -> None:
-        """source: None where the pictures come without any other stream."""
-        self._source = source
-        self._target = target
-        self._streams: dict[int, Stream] = {}
-        self._converted: dict[int, tuple[SubtitleCodecContext, SubtitleCodecContext]] = {}
-        self._packets: Iterator[Packet[Stream]] | None = None
-        self._next: Packet[Stream] | None = None
-        self.lost = 0
-
-    def add(self, stream: Stream, fate: Copied) -> None:
-        """Declares the output's stream for one of the input's."""
-        if fate.how == "attachment":
-            self._attach(stream)
-            return
-        if fate.how == "subtitles":
-            copy = self._convert(stream, fate.codec)
-        elif isinstance(stream, DataStream):
-            copy = self._target.add_data_stream(stream.name)
-        else:
-            copy = self._target.add_stream_from_template(stream, opaque=True)
-            _name_channels(copy)
-        copy.metadata.update(stream.metadata)
-        if self._target.format.name == "mov" and stream.language in _QUICKTIME_LANGUAGES:
-            copy.metadata["language"] = _QUICKTIME_LANGUAGES[stream.language]
-        copy.disposition = stream.disposition
-        self._streams[stream.index] = copy
-
-    def _attach(self, stream: Stream) -> None:
-        if stream.type == "attachment":
-            self._target.add_stream_from_template(stream)
-            return
-        # FFmpeg shows a picture attached to a Matroska file as a video stream of one packet.
-        source = cast(InputContainer, self._source)
-        picture = bytes(next(read_packets(source, (stream,))))
-        source.seek(0)
-        kind = stream.codec_context.name
-        name = stream.metadata.get("filename", f"cover.{kind.replace('mjpeg', 'jpg')}")
-        mime = stream.metadata.get("mimetype", f"image/{kind.replace('mjpeg', 'jpeg')}")
-        self._target.add_attachment(name, mime, picture)
-
-    def _convert(self, stream: Stream, codec: str) -> Stream:
-        decoder = cast(SubtitleCodecContext, stream.codec_context)
-        decoder.open(strict=False)
-        copy = cast(SubtitleStream, self._target.add_stream(codec))
-        copy.codec_context.subtitle_header = decoder.subtitle_header
-        copy.codec_context.time_base = copy.time_base = stream.time_base or Fraction(1, 1000)
-        self._converted[stream.index] = (decoder, copy.codec_context)
-        return copy
-
-    def advance(self, until_s: float | None) -> None:
-        """Writes what comes up to this time; None: all the rest."""
-        if not self._streams or self._source is None:
-            return
-        if self._packets is None:
-            for stream in self._source.streams:
-                if stream.index not in self._streams:
-                    stream.discard = Discard.all
-            wanted = [self._source.streams[index] for index in self._streams]
-            self._packets = (packet for packet in read_packets(self._source, wanted) if packet.size)
-            self._next = next(self._packets, None)
-        while self._next is not None and (until_s is None or _time_s(self._next) <= until_s):
-            self._write(self._next)
-            self._next = next(self._packets, None)
-
-    def _write(self, packet: "Packet[Stream]") -> None:
-        index = packet.stream_index
-        if index in self._converted:
-            converted = self._convert_packet(packet)
-            if converted is None:
-                return
-            packet = converted
-        packet.stream = self._streams[index]
-        try:
-            self._target.mux(packet)
-        except av.error.FFmpegError as error:
-            if error.errno in FULL:
-                raise
-            self.lost += 1
-
-    def _convert_packet(self, packet: "Packet[Stream]") -> "Packet[Stream] | None":
-        decoder, encoder = self._converted[packet.stream_index]
-        text = decoder.decode2(packet)
-        if text is None or not len(text):
-            return None  # mp4 fills the pauses between subtitles with empty packets
-        converted = encoder.encode_subtitle(text)
-        converted.time_base = packet.time_base
-        converted.pts = converted.dts = packet.pts
-        converted.duration = packet.duration
-        return converted
-
-    def close(self) -> None:
-        """Lets go of the input."""
-        if self._source is not None:
-            self._source.close()
-
-
-def _goes_into_fragments(stream: Stream) -> bool:
-    """Not AAC with the headers of transport streams, which is refused; nor a cover, which leaves an empty track."""
-    context = stream.codec_context
-    headers = context is not None and context.name == "aac" and not context.extradata
-    return not headers and not stream.disposition & Disposition.attached_pic
-
-
-def _name_channels(stream: Stream) -> None:
-    """AVI and others say how many channels there are and not which; mp4 refuses that."""
-    context = stream.codec_context
-    if isinstance(context, AudioCodecContext) and context.layout.name == f"{context.channels} channels":
-        context.layout = _CHANNELS.get(context.channels, context.layout.name)
-
-
-def _time_s(packet: "Packet[Stream]") -> float:
-    """When the packet is due; a cover has no time and comes first."""
-    time = packet.dts if packet.dts is not None else packet.pts
-    return float(time * packet.time_base) if time is not None else float("-inf")

@@ -7,6 +7,7 @@ moves them. A file is MAGIC, then for every packet HEAD and its bytes; times are
 import hashlib
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
@@ -32,35 +33,31 @@ class Coded(NamedTuple):
     """Sum of the Y' plane that was coded, where the film's proof wants it (stream/proof.py)."""
 
 
-class PacketFile:
-    """Writes packets; what is closed is on the disk under its name."""
+class SegmentFile:
+    """Writes the file of a segment; what is finished is on the disk under its name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, magic: bytes) -> None:
+        """magic: how it begins."""
         self.path = path
         self._part = path.with_name(path.name + ".part")
         self._digest = hashlib.sha256()
         self.bytes = 0
         self._file: BinaryIO = self._part.open("wb")
-        self._put(MAGIC)
+        self.put(magic)
 
     @property
     def sha256(self) -> str:
         """Of all that was written."""
         return self._digest.hexdigest()
 
-    def write(self, packet: Coded) -> None:
-        """Appends a packet."""
-        luma_md5 = bytes.fromhex(packet.luma_md5 or _NO_SUM)
-        self._put(HEAD.pack(packet.pts, packet.dts, packet.key, luma_md5, len(packet.data)))
-        self._put(packet.data)
-
     def take(self, data: bytes) -> None:
         """Makes the file what another one is."""
         self._file.seek(0)
         self._digest, self.bytes = hashlib.sha256(), 0
-        self._put(data)
+        self.put(data)
 
-    def _put(self, data: bytes) -> None:
+    def put(self, data: bytes) -> None:
+        """Appends to it."""
         self._file.write(data)
         self._digest.update(data)
         self.bytes += len(data)
@@ -72,7 +69,8 @@ class PacketFile:
 
     def abandon(self) -> None:
         """Leaves nothing behind."""
-        self._file.close()
+        with suppress(OSError):  # what it still holds finds no room either
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -83,6 +81,19 @@ class PacketFile:
     ) -> None:
         if not self._file.closed:
             self.abandon()
+
+
+class PacketFile(SegmentFile):
+    """Writes packets."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, MAGIC)
+
+    def write(self, packet: Coded) -> None:
+        """Appends a packet."""
+        luma_md5 = bytes.fromhex(packet.luma_md5 or _NO_SUM)
+        self.put(HEAD.pack(packet.pts, packet.dts, packet.key, luma_md5, len(packet.data)))
+        self.put(packet.data)
 
 
 def digest(path: Path) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from stream.container import is_url
 from stream.errors import KinochromeError, OutputError, ResourceError, UsageError
-from stream.media import is_url
 
 FULL = {
     errno.ENOSPC: "the disk is full",
@@ -16,6 +16,9 @@ FULL = {
     errno.EFBIG: "the file-size limit is reached",
 }
 """Numbers of the errors that say there is no room."""
+GOES_ON = "make room, and the same command goes on where it was"
+_LONGEST_END = ".part.framemd5"  # of all that lies beside a result while it is made, or for good
+_NAME_BYTES = 255
 
 
 def part_of(path: Path) -> Path:
@@ -29,22 +32,55 @@ def sidecar_of(path: Path) -> Path:
 
 
 @contextmanager
-def claim(part: Path) -> Iterator[None]:
-    """Keeps the part file for this run alone; leaves no empty one behind."""
-    handle = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+def claim(part: Path, *, stands_for: Path | None = None, unless: Path | None = None) -> Iterator[None]:
+    """Keeps the part file, or folder, for this run alone; leaves no empty file behind.
+
+    stands_for: what to name instead where another run has it. unless: the result where it must not be overwritten; it
+    may have come after it was looked for, from a run that has just let go of the part.
+    """
+    handle = _lock(part, stands_for or part)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"{part}: another run is writing it; wait for it, or name another output") from error
-        try:
+            if unless is not None and (unless.is_file() or (unless.is_dir() and any(unless.iterdir()))):
+                raise OutputError(f"{unless}: exists already, another run has just made it; -y overwrites it")
             yield
         finally:
             with suppress(FileNotFoundError):
-                if not part.stat().st_size:
+                if part.is_file() and not part.stat().st_size and _is_at(handle, part):
                     part.unlink()
     finally:
         os.close(handle)
+
+
+def _lock(part: Path, named: Path) -> int:
+    """A locked handle of the file, or folder, that has this name now."""
+    while True:
+        handle = os.open(part, os.O_RDONLY if part.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise OutputError(f"{named}: another run is writing it; wait for it, or name another output") from error
+        # Between the two calls a run that was done may have renamed or removed it: then the lock keeps nobody out.
+        if _is_at(handle, part):
+            return handle
+        os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the name is still that of the open file, or folder."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def check_name(path: Path) -> None:
+    """Refuses a name that leaves no room for the names beside it; OutputError."""
+    most = os.pathconf(path.parent, "PC_NAME_MAX") if path.parent.is_dir() else _NAME_BYTES
+    length, room = len(os.fsencode(path.name)), most - len(_LONGEST_END)
+    if length > room:
+        raise OutputError(f"{path}: its name has {length} bytes, and {room} at most leave room for the files beside it")
 
 
 def check_target(path: Path, *, source: str | Path, overwrite: bool) -> None:
@@ -91,12 +127,28 @@ def naming_failures(
 
 def finish_part(part: Path, path: Path) -> None:
     """Waits until the part is on the disk, then gives it its name."""
-    _sync(part)
+    sync(part)
     part.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def seal(part: Path, made: Path) -> None:
+    """Puts what belongs to a result on the disk before that gets its name; it bears the time of `made`, the result."""
+    time_ns = made.stat().st_mtime_ns
+    os.utime(part, ns=(time_ns, time_ns))
+    sync(part)
+
+
+def belongs(path: Path, result: Path) -> bool:
+    """Whether `path` was sealed for the very result that is there."""
+    try:
+        return path.stat().st_mtime_ns == result.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from stream.container import copyable
 from stream.errors import OutputError, UsageError
+from stream.ffmpeg import encoder_opens, takes
 from stream.film import Info, Light, StreamInfo
-from stream.media import copyable, encoder_opens, takes
 from stream.part import check_target, part_of
 
 CONTAINERS = {
@@ -104,6 +105,8 @@ class Output:
     depth: int
     subsampling: tuple[int, int]
     """log2 of the chroma steps that `frame.with_chroma` must bring."""
+    overwrite: bool = False
+    """A result that is there already is replaced."""
     threads: int = 0
     """Of the encoder, 0 for as many as FFmpeg likes. x264 and x265 code differently with another number."""
     copied: tuple[Copied, ...] = ()
@@ -151,6 +154,7 @@ def plan_output(
     return Output(
         path=path,
         part=part_of(path),
+        overwrite=overwrite,
         container=container,
         codec=encoder,
         options=_options(info, encoder),

@@ -255,3 +255,18 @@ def luma_of_rgb(rgb: Sequence[Plane], depth: int, luma: Literal["bt601", "bt709"
     weighted = kr * red.astype(np.float32) + (1.0 - kr - kb) * green + kb * blue.astype(np.float32)
     rounded: Plane = np.rint(weighted).clip(0, (1 << depth) - 1).astype(red.dtype)
     return rounded
+
+
+@cache
+def reduction(depth: int, wanted: int, *, full_range: bool, chroma: bool) -> Plane:
+    """The value of `wanted` bits for every value of `depth` bits, [2^depth], rounded; neutral chroma stays neutral."""
+    values = np.arange(1 << depth, dtype=np.float64)
+    if full_range and chroma:
+        middle, wanted_middle = 1 << depth - 1, 1 << wanted - 1
+        values = (values - middle) * ((1 << wanted) - 1) / ((1 << depth) - 1) + wanted_middle
+    elif full_range:
+        values *= ((1 << wanted) - 1) / ((1 << depth) - 1)
+    else:
+        values *= 2.0 ** (wanted - depth)
+    rounded = np.floor(values + 0.5).clip(0, (1 << wanted) - 1)
+    return rounded.astype(np.uint8) if wanted == 8 else rounded.astype(np.uint16)

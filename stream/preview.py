@@ -49,6 +49,7 @@ MAX_UNREAD: Final = 8 << 20
 AHEAD: Final = 2
 """Pictures under way to a page that has not said that it has drawn them: more would be lag."""
 _STATE_S: Final = 0.5
+_EVERYWHERE: Final = ("0.0.0.0", "::")
 _COOKIE: Final = "kinochrome"
 _FILES: Final = {
     "/": ("index.html", "text/html"),
@@ -123,17 +124,19 @@ class Preview:
     @property
     def address(self) -> str:
         """What to open in a browser."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        host = _own_address(self._socket.family) if self._host in _EVERYWHERE else self._host
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}/" + (f"?token={self.token}" if self.token else "")
 
     def write(self, shown: Shown) -> None:
         """Encodes the picture if anybody looks; what it was made of too if anybody compares."""
         if not self._watchers:
             return
-        after, size = encode_picture(shown.frame, longest=LONGEST)
+        shape = shown.taken.info.pixel_aspect
+        after, size = encode_picture(shown.frame, longest=LONGEST, pixel_aspect=shape)
         before = b""
         if any(watcher.wants_before for watcher in list(self._watchers)):
-            before, _ = encode_picture(shown.taken.frame, longest=LONGEST)
+            before, _ = encode_picture(shown.taken.frame, longest=LONGEST, pixel_aspect=shape)
         self._count += 1
         self.encoded += 1
         head = {"seq": self._count, "after": len(after), "before": len(before), "width": size[0], "height": size[1]}
@@ -341,6 +344,17 @@ def _name_of(host: str) -> str:
     return host[1:].split("]")[0] if host.startswith("[") else host.rsplit(":", 1)[0]
 
 
+def _own_address(family: int) -> str:
+    """An address by which others find this machine; its name where it has none. Nothing is sent."""
+    far = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # of the ranges for documents
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect((far, 9))
+            return str(asking.getsockname()[0])
+        except OSError:  # no way out
+            return socket.gethostname()
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -351,7 +365,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"preview at {host}:{port}: can't be opened ({reason}); choose another --port") from error
+        raise OutputError(
+            f"preview at {host}:{port}: can't be opened ({reason}); choose another --web or --port"
+        ) from error
     return listener
 
 

@@ -8,17 +8,17 @@ and compare the last column.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from stream.errors import InputError
 from stream.film import Info
 from stream.frame import Frame, checksum
-from stream.mux import Output, Writer
-from stream.part import finish_part, naming_failures, part_of
+from stream.mux import Output, Writer, clock_of
+from stream.part import belongs, finish_part, naming_failures, part_of, seal
 from stream.runtime import version
 from stream.sequence_writer import SequenceWriter
 
@@ -51,15 +51,15 @@ class Proof:
         self._duration = 1
         self._size = info.width * info.height * (1 if info.depth == 8 else 2)
         aspect = info.pixel_aspect
-        with naming_failures(self._part):
-            self._file = self._part.open("w")
-            self._file.write(
-                "#format: frame checksums\n#version: 2\n#hash: MD5\n"
-                f"#software: Kinochrome {version()}, the untouched luma alone\n"
-                f"#tb 0: {clock.numerator}/{clock.denominator}\n#media_type 0: video\n#codec_id 0: rawvideo\n"
-                f"#dimensions 0: {info.width}x{info.height}\n#sar 0: {aspect.numerator}/{aspect.denominator}\n"
-                "#stream#, dts,        pts, duration,     size, hash\n"
-            )
+        self._head = (
+            "#format: frame checksums\n#version: 2\n#hash: MD5\n"
+            f"#software: Kinochrome {version()}, the untouched luma alone\n"
+            f"#tb 0: {clock.numerator}/{clock.denominator}\n#media_type 0: video\n#codec_id 0: rawvideo\n"
+            f"#dimensions 0: {info.width}x{info.height}\n#sar 0: {aspect.numerator}/{aspect.denominator}\n"
+            "#stream#, dts,        pts, duration,     size, hash\n"
+        )
+        self._file: TextIO | None = None
+        """Opened with the first line: by then the film's part file is ours."""
 
     def note(self, luma_md5: str, pts: int) -> None:
         """Adds the sum of a frame's Y' plane, shown from `pts` on."""
@@ -70,63 +70,76 @@ class Proof:
 
     def _write(self, pts: int, size: int, digest: str) -> None:
         with naming_failures(self._part):
+            if self._file is None:
+                self._file = self._part.open("w")
+                self._file.write(self._head)
             self._file.write(f"0, {pts:10}, {pts:10}, {self._duration:8}, {size:8}, {digest}\n")
 
-    def finish(self) -> Path:
-        """Gives the list its name; the last frame is said to last as long as the one before."""
+    def finish(self, made: Path) -> Path:
+        """Puts the list on the disk, for the film that lies complete at `made` and gets its name next; where it lies.
+
+        The last frame is said to last as long as the one before.
+        """
         if self._waiting is not None:
             self._write(*self._waiting)
-        with naming_failures(self._part):
-            self._file.close()
-            finish_part(self._part, self._path)
-        return self._path
+        if self._file is not None:
+            with naming_failures(self._part):
+                self._file.close()
+                seal(self._part, made)
+        return self._part
 
     def abandon(self) -> None:
         """Leaves nothing behind: half a list proves nothing."""
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        if self._file is not None:
+            with suppress(OSError):  # what it still holds finds no room either
+                self._file.close()
+            self._part.unlink(missing_ok=True)
+
+
+def proving(writer: Writer | SequenceWriter, proof: Proof | None) -> Callable[[Frame], None]:
+    """What writes frames with `writer`, and notes their sums in what `listing` gave."""
+    if proof is None or not isinstance(writer, Writer):
+        return writer.write
+    film, note = writer, proof.note
+
+    def write(frame: Frame) -> None:
+        film.write(frame)
+        note(checksum(frame.luma), film.last_pts)
+
+    return write
+
+
+def is_due(output: Output, info: Info, *, wanted: bool) -> bool:
+    """Whether there is something to prove: it is wanted, and the output holds every luma sample."""
+    return wanted and output.lossless and output.depth == info.depth
 
 
 @contextmanager
-def proving(
-    writer: Writer | SequenceWriter, output: Output, info: Info, *, wanted: bool
-) -> Iterator[Callable[[Frame], None]]:
-    """What writes frames with `writer`, and keeps the proof where there is something to prove."""
-    with listing(writer, output, info, wanted=wanted) as note:
-        if note is nothing or not isinstance(writer, Writer):
-            yield writer.write
-            return
-        film = writer
+def listing(output: Output, info: Info, *, wanted: bool) -> Iterator[Proof | None]:
+    """The list of a film's frames; None where no proof is due.
 
-        def write(frame: Frame) -> None:
-            film.write(frame)
-            note(checksum(frame.luma), film.last_pts)
-
-        yield write
-
-
-def nothing(luma_md5: str, pts: int) -> None:
-    """Takes the sums of a film that proves nothing."""
-
-
-@contextmanager
-def listing(
-    writer: Writer | SequenceWriter, output: Output, info: Info, *, wanted: bool
-) -> Iterator[Callable[[str, int], None]]:
-    """Takes the sum and the time of each frame, in their order, and keeps the proof where there is something to prove:
-    `wanted`, and the output holds every luma sample. It is finished with the film, before `writer` closes.
+    The film is written within this, and the proof finished before the film gets its name; `name_proof` gives the proof
+    its own after that. None is left of a film that failed.
     """
-    if not (wanted and isinstance(writer, Writer) and output.lossless and output.depth == info.depth):
-        yield nothing
-        proof_of(output.path).unlink(missing_ok=True)  # of a film that is replaced
+    if not is_due(output, info, wanted=wanted):
+        yield None
         return
-    proof = Proof(output.path, info, writer.clock)
+    proof = Proof(output.path, info, clock_of(output, info))
     try:
-        yield proof.note
+        yield proof
     except BaseException:
         proof.abandon()
         raise
-    proof.finish()
+
+
+def name_proof(film: Path) -> None:
+    """Gives the proof of a film that has got its name its own; one of a film that was replaced goes."""
+    proof = proof_of(film)
+    if belongs(part_of(proof), film):
+        with naming_failures(proof):
+            finish_part(part_of(proof), proof)
+    elif not belongs(proof, film):
+        proof.unlink(missing_ok=True)
 
 
 def read_proof(path: Path) -> Sums:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from stream.media import is_url
+from stream.container import is_url
 
 LONGEST: Final = 64
 """Characters of a picture's name as a look."""

@@ -16,6 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
@@ -25,6 +26,7 @@ import zmq
 
 from stream.endpoint import Endpoint
 from stream.errors import InputError, OutputError
+from stream.film import Info
 from stream.frame import Frame
 from stream.guard import ADDRESS, Guard
 from stream.jpeg import encode_picture
@@ -35,7 +37,9 @@ from stream.wire import (
     FRAME,
     HEARTBEAT,
     JPEG,
+    MAX_ASPECT,
     MAX_PARTS,
+    MAX_RATE,
     Heartbeat,
     JpegMessage,
     Message,
@@ -61,6 +65,7 @@ MAX_REQUEST: Final = 4096
 SILENCE_S = 5.0
 """Without even a heartbeat for so long a subscriber connects anew: ZeroMQ itself never does after a part too large."""
 _LINGER_MS: Final = 1000
+_GONE_S: Final = 0.1
 _SLICE_S: Final = 0.1
 Socket: TypeAlias = "zmq.Socket[bytes]"
 
@@ -93,13 +98,15 @@ def _bind(socket: Socket, endpoint: Endpoint) -> str:
 class _Peer:
     """What all four share: a context, a socket, keys, and closing."""
 
-    def __init__(self, kind: int, security: Security, *, binds: bool) -> None:
+    def __init__(self, kind: int, security: Security, endpoint: Endpoint, *, binds: bool) -> None:
         # Keys are read before anything is opened, so that a wrong one leaves nothing open.
         self._pair = security.pair()
         self._server = security.server() if self._pair and not binds else None
         allowed = security.allowed() if self._pair and binds else None
         self._context = zmq.Context()
         self._kind = kind
+        # Only where an address asks for it: with it a name would be looked up as IPv6 first.
+        self._six = "[" in endpoint.address
         self._guard = None
         if allowed is not None:
             door = self._context.socket(zmq.REP)
@@ -114,6 +121,7 @@ class _Peer:
 
     def _make(self) -> Socket:
         socket: Socket = self._context.socket(self._kind)
+        socket.set(zmq.IPV6, self._six)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, HIGH_WATER)
         socket.set(zmq.RCVHWM, HIGH_WATER)
@@ -151,7 +159,7 @@ class Publisher(_Peer):
 
     def __init__(self, endpoint: Endpoint, *, security: Security | None = None, look: str = "natural") -> None:
         self._pushes = endpoint.kind == "push"
-        super().__init__(zmq.PUSH if self._pushes else zmq.XPUB, security or Security(), binds=True)
+        super().__init__(zmq.PUSH if self._pushes else zmq.XPUB, security or Security(), endpoint, binds=True)
         self._endpoint = endpoint
         try:
             self.address = self._open(endpoint)
@@ -160,6 +168,9 @@ class Publisher(_Peer):
             raise
         self.stream = uuid.uuid4().hex
         self.look = look
+        self.rate: Fraction | None = None
+        """What subscribers are told of the pictures, beside the look (stream/wire.py, Stamp)."""
+        self.pixel_aspect = Fraction(1)
         self.counts: Counter[str] = Counter()
         """sent, copied (no buffer was free), dropped (nobody took it in time), rejected, reopened."""
         self._boot = boot_id()
@@ -182,6 +193,12 @@ class Publisher(_Peer):
         if endpoint.path is not None:
             endpoint.path.chmod(0o600)
         return address
+
+    def describe(self, info: Info) -> None:
+        """What subscribers are told of the source of the pictures that follow."""
+        rate, aspect = info.frame_rate, info.pixel_aspect
+        self.rate = rate if rate is not None and 0 < rate <= MAX_RATE else None
+        self.pixel_aspect = aspect if Fraction(1, MAX_ASPECT) <= aspect <= MAX_ASPECT else Fraction(1)
 
     def listeners(self, topic: str) -> bool:
         """Whether anybody wants this topic."""
@@ -225,6 +242,8 @@ class Publisher(_Peer):
             wall_ns=time.time_ns(),
             boot=self._boot,
             look=self.look,
+            rate=self.rate,
+            pixel_aspect=self.pixel_aspect,
         )
         if topic == FRAME:
             return encode_frame(stamp, frame)
@@ -304,8 +323,9 @@ class Publisher(_Peer):
         # The port that was given for tcp://...:* has to be the same again, and is free a moment later.
         endpoint = Endpoint(address=self.address, kind=self._endpoint.kind)
         deadline = time.monotonic() + 5
-        # ZeroMQ closes in its own time and removes the file last: a new one made before would go with it.
-        while endpoint.path is not None and endpoint.path.exists() and time.monotonic() < deadline:
+        # Where ZeroMQ removes the file it does so last, and a new one made before would go with it; 4.3.5 leaves it.
+        gone_by = time.monotonic() + _GONE_S
+        while endpoint.path is not None and endpoint.path.exists() and time.monotonic() < gone_by:
             time.sleep(0.005)
         while True:
             try:
@@ -336,7 +356,7 @@ class Subscriber(_Peer):
         max_part: int = MAX_PART,
     ) -> None:
         pulls = endpoint.kind == "push"
-        super().__init__(zmq.PULL if pulls else zmq.SUB, security or Security(), binds=False)
+        super().__init__(zmq.PULL if pulls else zmq.SUB, security or Security(), endpoint, binds=False)
         self.topic = topic or (JPEG if self.encrypted else FRAME)
         self.ledger = Ledger(topic=self.topic)
         self.rejected: Counter[str] = Counter()
@@ -406,7 +426,7 @@ class Responder(_Peer):
     """The control socket: one JSON request, one JSON reply (stream/control.py says which)."""
 
     def __init__(self, endpoint: Endpoint, *, security: Security | None = None) -> None:
-        super().__init__(zmq.REP, security or Security(), binds=True)
+        super().__init__(zmq.REP, security or Security(), endpoint, binds=True)
         self._socket.set(zmq.MAXMSGSIZE, MAX_REQUEST)
         self._socket.set(zmq.LINGER, _LINGER_MS)
         try:
@@ -434,7 +454,7 @@ class Requester(_Peer):
     """The other side of the control socket."""
 
     def __init__(self, endpoint: Endpoint, *, security: Security | None = None) -> None:
-        super().__init__(zmq.REQ, security or Security(), binds=False)
+        super().__init__(zmq.REQ, security or Security(), endpoint, binds=False)
         self._socket.set(zmq.REQ_RELAXED, 1)
         self._socket.set(zmq.REQ_CORRELATE, 1)
         self._socket.connect(endpoint.address)

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from model import color
-from stream.engine import Geometry, placement
 from stream.frame import LUMA_WEIGHTS, Frame
+from stream.geometry import Geometry, placement
 
 
 @dataclass(frozen=True)

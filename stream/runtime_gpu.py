@@ -16,6 +16,7 @@ from model.generator import Generator
 from model.graphs import GraphName
 from stream.captured import Captured
 from stream.errors import EngineError, ResourceError
+from stream.opening import Opening, preparing
 from stream.runtime import Array, Painted, Style, check_engine
 
 Program: TypeAlias = Callable[..., tuple[Tensor, ...]]
@@ -47,7 +48,7 @@ class GpuRuntime:
     def __init__(
         self, maker: Maker, device: torch.device, batch: int, wanted: tuple[GraphName, ...] = ("natural",)
     ) -> None:
-        self.device = device
+        self.device = indexed(device)
         self.batch = batch
         self.notices = maker.notices
         self._maker = maker
@@ -57,7 +58,9 @@ class GpuRuntime:
         while not self._programs:
             try:
                 self._programs = self._make()
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
                 self.halve(error)
 
     @property
@@ -68,7 +71,7 @@ class GpuRuntime:
     def _make(self) -> dict[GraphName, Program]:
         return {graph: self._maker.make(graph, self.batch) for graph in self._graphs}
 
-    def halve(self, error: torch.OutOfMemoryError) -> None:
+    def halve(self, error: RuntimeError) -> None:
         """Half the batch from now on, said in the notices; ResourceError where it is one already."""
         self._programs = {}
         if self.batch == _FEWEST:
@@ -131,24 +134,29 @@ class TorchMaker:
     """torch itself: the graphs of model/graphs.py recorded as CUDA graphs, eager on a CPU."""
 
     def __init__(
-        self, generator: Generator, size: tuple[int, int], device: torch.device, *, compiled: bool = False
+        self,
+        generator: Generator,
+        size: tuple[int, int],
+        device: torch.device,
+        *,
+        compiled: bool = False,
+        opening: Opening | None = None,
     ) -> None:
         self.notices: list[str] = []
+        self._opening = opening or Opening()
         self.compiled = compiled
         self._generator = generator
         self._size = size
-        self._device = device
+        self._device = device = indexed(device)
         how = "torch.compile and CUDA graphs" if compiled else "CUDA graphs" if device.type == "cuda" else "eager"
         self.name = f"torch {torch.__version__}, {describe(device)}, FP16, {how}"
 
     def make(self, graph: GraphName, batch: int) -> Program:
         """The program, recorded."""
+        self._opening.check()
         module = graphs.make(graph, self._generator).to(self._device)
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Only the network's first layers are float32, and TF32 would take from them what FP16 does.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        # Whoever goes on with a film takes the same kernels, so they must not be chosen by a stopwatch.
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        take_exact_kernels()
         run = torch.compile(module, fullgraph=True, dynamic=False) if self.compiled else module
 
         def call(*given: Tensor) -> tuple[Tensor, ...]:
@@ -160,6 +168,63 @@ class TorchMaker:
         with torch.inference_mode():
             program(*(each.to(self._device) for each in example))
         return program
+
+
+class Ready:
+    """A maker of the one program that there is."""
+
+    def __init__(self, name: str, program: Program) -> None:
+        self.name = name
+        self.notices: list[str] = []
+        self._program = program
+
+    def make(self, graph: GraphName, batch: int) -> Program:
+        """The program, whatever is asked for."""
+        return self._program
+
+
+class Checked:
+    """A maker whose programs are compared with the reference before anybody uses them, those of a halved batch too."""
+
+    def __init__(
+        self, maker: Maker, generator: Generator, size: tuple[int, int], device: torch.device, *, opening: Opening
+    ) -> None:
+        self.name, self.notices = maker.name, maker.notices
+        self._maker = maker
+        self._generator, self._size = generator, size
+        self._device, self._opening = device, opening
+
+    def make(self, graph: GraphName, batch: int) -> Program:
+        """The program; EngineError where it differs."""
+        program = self._maker.make(graph, batch)
+        runtime = GpuRuntime(Ready(self.name, program), self._device, batch, (graph,))
+        check(runtime, self._generator, self._size, graph, opening=self._opening)
+        return program
+
+
+def indexed(device: torch.device) -> torch.device:
+    """The device with its number, without which CUDA doesn't let a thread choose it (torch.cuda.set_device)."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether it says that the device's memory did not suffice.
+
+    torch has a class for its own allocator alone; the driver's word comes as AcceleratorError, which a lost GPU is as
+    well, that of cuBLAS and cuDNN (..._STATUS_ALLOC_FAILED) as RuntimeError.
+    """
+    told = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told.lower() or "ALLOC_FAILED" in told
+
+
+def take_exact_kernels() -> None:
+    """Has torch's convolutions and products computed as they are written, and alike in every process."""
+    # Only the network's first layers are float32, and TF32 would take from them what FP16 does.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    # Whoever goes on with a film takes the same kernels, so they must not be chosen by a stopwatch.
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
 
 
 def describe(device: torch.device) -> str:
@@ -183,17 +248,32 @@ def choose_batch(total_bytes: int, working: tuple[int, int], frame: tuple[int, i
     return batch
 
 
-def check(runtime: GpuRuntime, generator: Generator, size: tuple[int, int], graph: GraphName) -> dict[str, float]:
+def check(
+    runtime: GpuRuntime,
+    generator: Generator,
+    size: tuple[int, int],
+    graph: GraphName,
+    *,
+    opening: Opening | None = None,
+) -> dict[str, float]:
     """How near a graph is to the reference on golden frames, in eight-bit levels; EngineError where it is not."""
-    mean, p999 = check_engine(runtime, generator, size, styled=graph == "fused")
+    styled = graph == "fused"
+    mean, p999 = check_engine(runtime, generator, size, styled=styled, batch=runtime.batch, opening=opening)
     return {"mean_levels": round(mean, 4), "p999_levels": round(p999, 4)}
 
 
-def open_torch(generator: Generator, size: tuple[int, int], batch: int, *, styled: bool) -> GpuRuntime:
+def open_torch(
+    generator: Generator,
+    size: tuple[int, int],
+    batch: int,
+    *,
+    opening: Opening,
+    styled: bool,
+    device: torch.device | None = None,
+) -> GpuRuntime:
     """torch on the GPU, recorded as CUDA graphs, checked against the reference."""
-    device = torch.device("cuda", torch.cuda.current_device())
+    device = device or torch.device("cuda", torch.cuda.current_device())
     wanted: tuple[GraphName, ...] = ("natural", "fused") if styled else ("natural",)
-    runtime = GpuRuntime(TorchMaker(generator, size, device), device, batch, wanted)
-    for graph in wanted:
-        check(runtime, generator, size, graph)
-    return runtime
+    opening.tell(preparing(size, "some seconds, as every time with torch on a GPU", styled=styled))
+    maker = TorchMaker(generator, size, device, opening=opening)
+    return GpuRuntime(Checked(maker, generator, size, device, opening=opening), device, batch, wanted)

@@ -24,8 +24,9 @@ from model.weights import Release
 from stream import cache
 from stream.captured import Captured
 from stream.errors import EngineError
+from stream.opening import Opening, preparing
 from stream.runtime import version
-from stream.runtime_gpu import GpuRuntime, Program, check, describe
+from stream.runtime_gpu import GpuRuntime, Program, Ready, check, describe, indexed, ran_out
 
 Library: TypeAlias = Any
 """A module without types."""
@@ -117,14 +118,30 @@ class Loaded:
         return tuple(made)
 
 
+def load_runner(flavour: Flavour) -> Library:
+    """The module that loads and runs engines; EngineError where it or the libraries behind it can't be had."""
+    return _load(flavour, flavour.module)
+
+
 def load_builder(flavour: Flavour) -> Library:
-    """The module torch_tensorrt, which takes seconds to import."""
+    """The module torch_tensorrt, which takes seconds to import; EngineError as `load_runner`."""
     if flavour.module == "tensorrt_rtx":
         # Torch-TensorRT 2.11 looks for TensorRT's plugins, and those of the RTX wheels (1.4.0.76) can't be imported.
         sys.modules.setdefault("tensorrt.plugin", None)  # type: ignore[arg-type]  # the way to say that there is none
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return import_module("torch_tensorrt")
+        return _load(flavour, "torch_tensorrt")
+
+
+def _load(flavour: Flavour, module: str) -> Library:
+    try:
+        return import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:  # OSError and RuntimeError: a library without its parts
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EngineError(
+            f"{flavour.label} is installed and can't be loaded ({reason}); pip install --force-reinstall "
+            f"'kinochrome[{flavour.extra}]', or --runtime torch does without it"
+        ) from error
 
 
 def build(builder: Library, name: GraphName, module: nn.Module, example: tuple[Tensor, ...]) -> bytes:
@@ -142,9 +159,9 @@ def build(builder: Library, name: GraphName, module: nn.Module, example: tuple[T
                 # The library's own is shared by all users of the machine, and a flipped bit in it aborts the process.
                 timing_cache_path=str(Path(work) / "timing"),
             )
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, AssertionError, ValueError) as error:
+            if isinstance(error, RuntimeError) and ran_out(error):
+                raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise EngineError(f"TensorRT can't build the graph {name!r} ({reason}); --runtime torch does") from error
     return bytes(content)
@@ -153,22 +170,35 @@ def build(builder: Library, name: GraphName, module: nn.Module, example: tuple[T
 class TensorRtMaker:
     """Programs from kept engines, built where there is none."""
 
-    def __init__(self, release: Release, generator: Generator, size: tuple[int, int], device: torch.device) -> None:
+    def __init__(
+        self,
+        release: Release,
+        generator: Generator,
+        size: tuple[int, int],
+        *,
+        opening: Opening,
+        device: torch.device | None = None,
+        lenient: bool = False,
+    ) -> None:
+        """lenient: an engine that the check refuses is given out all the same, with a notice; for benchmarks."""
         flavour = find_flavour()
         if flavour is None:
             raise EngineError(what_is_missing())
         self.notices: list[str] = []
         self._flavour = flavour
-        self._trt = import_module(flavour.module)
+        self._trt = load_runner(flavour)
+        self._lenient = lenient
         self._release, self._generator = release, generator
-        self._size, self._device = size, device
-        self.name = f"{flavour.label} {self._trt.__version__}, {describe(device)}, FP16, CUDA graphs"
+        self._size, self._opening = size, opening
+        self.device = indexed(device or torch.device("cuda"))
+        self.name = f"{flavour.label} {self._trt.__version__}, {describe(self.device)}, FP16, CUDA graphs"
 
     def key(self, graph: GraphName, batch: int) -> cache.Key:
         """All that an engine depends on."""
         facts = (
             f"kinochrome {version()}",
-            describe(self._device),
+            cache.code(__file__),
+            describe(self.device),
             f"driver {driver()}",
             f"{self._flavour.module} {self._trt.__version__}",
             f"{self._flavour.package} {metadata.version(self._flavour.package)}",
@@ -183,11 +213,12 @@ class TensorRtMaker:
 
     def make(self, graph: GraphName, batch: int) -> Program:
         """The program; a new engine is checked against the reference before anybody uses it."""
+        self._opening.check()
         with cache.locked(self.key(graph, batch)) as slot:
             meta = slot.read()
             loaded = None
             if meta is not None:
-                _refuse(str(meta.get("refused", "")), graph)
+                self._refuse(str(meta.get("refused", "")), graph)
                 try:
                     loaded = Loaded((slot.folder / FILE).read_bytes(), self._trt)
                 except EngineRefusedError as error:
@@ -196,48 +227,54 @@ class TensorRtMaker:
                 self.notices.append(slot.complaint)
             if loaded is not None:
                 return self._record(loaded, graph, batch)
-            content = self._build(graph, batch)
+            how = "building a TensorRT engine takes minutes, this once; it is kept for the next time"
+            self._opening.tell(preparing(self._size, how, styled=graph == "fused"))
+            content = self._opening.beside(lambda: self._build(graph, batch))
             slot.write(lambda folder: (folder / FILE).write_bytes(content))
-            program = self._record(Loaded(content, self._trt), graph, batch)
+            program = self._record(self._load_new(content, graph), graph, batch)
             verdict = self._judge(program, graph, batch)
             slot.approve(verdict)
-        _refuse(str(verdict["refused"]), graph)
+        self._refuse(str(verdict["refused"]), graph)
         return program
 
+    def _load_new(self, content: bytes, graph: GraphName) -> Loaded:
+        try:
+            return Loaded(content, self._trt)
+        except EngineRefusedError as error:  # it says no more where memory runs out
+            raise EngineError(
+                f"TensorRT can't load the engine of the graph {graph!r} that it has just built ({error}, or there is "
+                "not enough GPU memory); close other programs and try again, or --runtime torch does without it"
+            ) from error
+
     def _build(self, graph: GraphName, batch: int) -> bytes:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # every thread has one of its own
         example = graphs.examples(graph, self._size, batch, self._generator.config.code_size)
-        module = graphs.make(graph, self._generator).to(self._device)
-        return build(load_builder(self._flavour), graph, module, tuple(each.to(self._device) for each in example))
+        module = graphs.make(graph, self._generator).to(self.device)
+        return build(load_builder(self._flavour), graph, module, tuple(each.to(self.device) for each in example))
 
     def _record(self, loaded: Loaded, graph: GraphName, batch: int) -> Program:
-        program = Captured(loaded, self._device)
+        program = Captured(loaded, self.device)
         example = graphs.examples(graph, self._size, batch, self._generator.config.code_size)
-        program(*(each.to(self._device) for each in example))
+        program(*(each.to(self.device) for each in example))
         return program
 
     def _judge(self, program: Program, graph: GraphName, batch: int) -> dict[str, object]:
-        runtime = GpuRuntime(_Ready(self.name, program), self._device, batch, (graph,))
+        runtime = GpuRuntime(Ready(self.name, program), self.device, batch, (graph,))
         try:
-            return {"refused": "", **check(runtime, self._generator, self._size, graph)}
+            return {"refused": "", **check(runtime, self._generator, self._size, graph, opening=self._opening)}
         except EngineError as error:
             return {"refused": str(error)}
 
-
-class _Ready:
-    """A maker of the one program that there is."""
-
-    def __init__(self, name: str, program: Program) -> None:
-        self.name = name
-        self.notices: list[str] = []
-        self._program = program
-
-    def make(self, graph: GraphName, batch: int) -> Program:
-        return self._program
-
-
-def _refuse(verdict: str, graph: GraphName) -> None:
-    if verdict:
-        raise EngineError(f"the TensorRT engine of the graph {graph!r} {verdict}; --runtime torch does without it")
+    def _refuse(self, verdict: str, graph: GraphName) -> None:
+        if not verdict:
+            return
+        told = f"the TensorRT engine of the graph {graph!r} {verdict}"
+        if not self._lenient:
+            raise EngineError(
+                f"{told}; --runtime torch does without it, and after kinochrome cache prune --damaged it is built again"
+            )
+        self.notices.append(told)
 
 
 def driver() -> str:
@@ -248,10 +285,7 @@ def driver() -> str:
     return found[0] if found else "unknown"
 
 
-def open_tensorrt(
-    release: Release, generator: Generator, size: tuple[int, int], batch: int, *, styled: bool
-) -> GpuRuntime:
+def open_tensorrt(maker: TensorRtMaker, batch: int, *, styled: bool) -> GpuRuntime:
     """TensorRT on this GPU, with engines from the cache or built now."""
-    device = torch.device("cuda", torch.cuda.current_device())
     wanted: tuple[GraphName, ...] = ("natural", "fused") if styled else ("natural",)
-    return GpuRuntime(TensorRtMaker(release, generator, size, device), device, batch, wanted)
+    return GpuRuntime(maker, maker.device, batch, wanted)

@@ -6,7 +6,7 @@ marks, times and checksums, so that memory stays constant.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import torch
@@ -14,10 +14,12 @@ import torch
 from model import temporal
 from model.generator import CHROMA_STRIDE
 from stream import shots, steady
-from stream.archive import Film, Numbered, Watch
-from stream.engine import fields_of, working_luma
+from stream.engine import fields_of
 from stream.frame import Frame
-from stream.job import Place
+from stream.geometry import working_luma
+from stream.manifest import Place
+from stream.numbered import Numbered
+from stream.reel import Film, Watch
 from stream.seams import rule
 from stream.shots import Mark, Marked, Picture, mark_ahead
 
@@ -32,6 +34,7 @@ class Planned:
     marks: tuple[Mark, ...]
     """Of its frames, and of those after it that its last ones are smoothed with."""
     counts: dict[str, int | float | bool]
+    remarks: tuple[str, ...]
     next: Place | None
     """Where the next one begins; None at the film's end."""
 
@@ -54,14 +57,20 @@ def plan(film: Film, watch: Watch) -> Iterator[Planned]:
         if picture.seam is not None and number:
             carried = mark == "same" and bool(settings.steady)
             beyond = _until_cut([mark, *(later.mark for _, later in ahead)][:future]) if carried else ()
-            counts = source.counts(place.number, number)
+            segment = _planned(source, place, number, (*marks, *beyond))
             following = source.place(number, carried=carried)
-            yield Planned(place=place, end=number, marks=(*marks, *beyond), counts=counts, next=following)
+            yield replace(segment, next=following)
             place, marks = following, []
         marks.append(mark)
     if marks:
-        counts = source.counts(place.number, None)
-        yield Planned(place=place, end=place.number + len(marks), marks=tuple(marks), counts=counts, next=None)
+        yield _planned(source, place, place.number + len(marks), tuple(marks), last=True)
+
+
+def _planned(source: Numbered, place: Place, end: int, marks: tuple[Mark, ...], *, last: bool = False) -> Planned:
+    """A segment; where the next one begins isn't known yet."""
+    counted = place.number, None if last else end
+    counts, remarks = source.counts(*counted), source.remarks(*counted)
+    return Planned(place=place, end=end, marks=marks, counts=counts, remarks=remarks, next=None)
 
 
 def _refilled(

@@ -7,6 +7,7 @@ A picture's time is its number's: one that is missing leaves a gap, as a lost fr
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -26,7 +27,7 @@ RATE: Final = Fraction(24)
 """Frames a second where neither the files nor anybody says so."""
 DPX: Final = (".dpx",)
 SUFFIXES: Final = (*DPX, *stills.TIFF, *stills.PNG, *stills.JPEG)
-_PATTERN: Final = re.compile(r"(.*?)%(?:0(\d+))?d(.*)", re.DOTALL)
+_PATTERN: Final = re.compile(r"(.*)%(?:0(\d+))?d(\.[^.]+)", re.DOTALL)
 _NUMBERED: Final = re.compile(r"(.*?)(\d+)(\.[^.]+)", re.DOTALL)
 _NAMED: Final = 5
 
@@ -69,10 +70,10 @@ class Sequence:
 
 
 def parse_pattern(text: str | Path) -> Pattern | None:
-    """What a path such as scans/reel_%05d.dpx means; None if it is no pattern."""
+    """What a path such as scans/reel_%05d.dpx means; None if it is no pattern of pictures."""
     path = Path(text)
     found = _PATTERN.fullmatch(path.name)
-    if found is None:
+    if found is None or found[3].lower() not in SUFFIXES:
         return None
     prefix, digits, suffix = found.groups()
     return Pattern(folder=path.parent, prefix=prefix, digits=int(digits or 0), suffix=suffix)
@@ -88,28 +89,33 @@ def find_sequence(source: str | Path, rate: Fraction | None = None) -> Sequence 
         pattern, numbers = _only_one(path)
     else:
         parsed = parse_pattern(path)
-        if parsed is None or path.exists():
+        if path.exists():
             return None
-        if parsed.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"{path}: pictures of a sequence are {', '.join(SUFFIXES)}")
+        if parsed is None:
+            if _PATTERN.fullmatch(path.name):
+                raise UsageError(f"{path}: no such file, and pictures of a sequence are {', '.join(SUFFIXES)}")
+            return None
         pattern = parsed
-        written = _numbered(parsed.folder).get((parsed.prefix, parsed.suffix), [])
+        written = _numbered(_names_in(parsed.folder)).get((parsed.prefix, parsed.suffix), [])
         numbers = [int(number) for number in written if _belongs(number, parsed.digits)]
         if not numbers:
             raise InputError(f"{path}: no picture of this pattern is there")
     return Sequence(source=str(source), pattern=pattern, numbers=tuple(sorted(numbers)), rate=rate)
 
 
-def _numbered(folder: Path) -> dict[tuple[str, str], list[str]]:
-    """The numbers in a folder, as they are written, by what stands before and behind them."""
+def _names_in(folder: Path) -> list[str]:
     try:
-        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: can't be read ({error.strerror})") from error
+
+
+def _numbered(names: list[str]) -> dict[tuple[str, str], list[str]]:
+    """The numbers in names, as they are written, by what stands before and behind them."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name in names:
         found = _NUMBERED.fullmatch(name)
-        if found is not None and found[3].lower() in SUFFIXES:
+        if found is not None and found[3].lower() in SUFFIXES and not name.startswith("."):
             groups.setdefault((found[1], found[3]), []).append(found[2])
     return groups
 
@@ -119,14 +125,25 @@ def _belongs(number: str, digits: int) -> bool:
     return str(int(number)).zfill(digits) == number
 
 
-def _only_one(folder: Path) -> tuple[Pattern, list[int]]:
+def find_patterns(folder: Path, names: list[str]) -> list[tuple[Pattern, list[int]]]:
+    """The patterns among the names of a folder's files, each with its numbers, rising."""
     found: list[tuple[Pattern, list[int]]] = []
-    for (prefix, suffix), numbers in _numbered(folder).items():
+    for (prefix, suffix), numbers in _numbered(names).items():
         filled = {len(number) for number in numbers if number != str(int(number))}
         lengths = {len(number) for number in numbers}
         for digits in sorted(filled) or (lengths if len(lengths) == 1 else [0]):
-            ours = [int(number) for number in numbers if _belongs(number, digits)]
+            ours = sorted(int(number) for number in numbers if _belongs(number, digits))
             found.append((Pattern(folder=folder, prefix=prefix, digits=digits, suffix=suffix), ours))
+    return found
+
+
+def is_numbered(path: Path) -> bool:
+    """May be one picture of a sequence, by its name."""
+    return bool(_numbered([path.name]))
+
+
+def _only_one(folder: Path) -> tuple[Pattern, list[int]]:
+    found = find_patterns(folder, _names_in(folder))
     if not found:
         raise InputError(f"{folder}: is a folder without numbered pictures ({', '.join(SUFFIXES)}); name a film in it")
     if len(found) > 1:
@@ -176,7 +193,7 @@ def _first(sequence: Sequence, luma: Luma | None) -> tuple[int, Frame]:
     refused: InputError | None = None
     for number in sequence.numbers[: MAX_STRAY_FRAMES + 1]:
         try:
-            return number, _read(sequence.pattern.path(number), luma, keep_colour=False)
+            return number, read_picture(sequence.pattern.path(number), luma)
         except InputError as error:
             refused = refused or error
     assert refused is not None
@@ -184,22 +201,31 @@ def _first(sequence: Sequence, luma: Luma | None) -> tuple[int, Frame]:
 
 
 def read_sequence(
-    sequence: Sequence, *, luma: Luma | None = None, keep_colour: bool = False, tally: ReadTally | None = None
+    sequence: Sequence,
+    *,
+    luma: Luma | None = None,
+    keep_colour: bool = False,
+    tally: ReadTally | None = None,
+    since_s: float | None = None,
 ) -> Iterator[Frame]:
     """All pictures, in the order of their numbers; pts counts from the first one's.
 
-    What can't be read, is missing, or is of another size than the first is left out and counted.
+    What can't be read, is missing, or is of another size than the first is left out and counted. since_s: those before
+    are neither read nor counted.
     """
     tally = ReadTally() if tally is None else tally
     info = probe_sequence(sequence, luma=luma)
     stray = 0
     if sequence.missing:
-        tally.frames_lost += sequence.missing
         tally.remarks.append(f"{sequence.missing} numbers of the sequence have no file: {_gaps(sequence.numbers)}")
-    for number in sequence.numbers:
+    begin = bisect_left(sequence.numbers, sequence.numbers[0] + int((since_s or 0) / info.time_base))
+    due = sequence.numbers[begin] if begin < len(sequence.numbers) else 0
+    for number in sequence.numbers[begin:]:
+        tally.frames_lost += number - due
+        due = number + 1
         path = sequence.pattern.path(number)
         try:
-            frame = _read(path, luma, keep_colour=keep_colour)
+            frame = read_picture(path, luma, keep_colour=keep_colour)
         except InputError as error:
             tally.frames_lost += 1
             tally.packets_damaged += 1
@@ -222,7 +248,8 @@ def read_sequence(
         yield replace(frame, tags=info.tags, pts=number - sequence.numbers[0], time_base=info.time_base)
 
 
-def _read(path: Path, luma: Luma | None, *, keep_colour: bool) -> Frame:
+def read_picture(path: Path, luma: Luma | None = "bt601", *, keep_colour: bool = False) -> Frame:
+    """One picture of a sequence; InputError where it can't be read."""
     if path.suffix.lower() not in DPX:
         return next(iter(stills.read_pictures(path, luma=luma, keep_colour=keep_colour)))
     try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from stream.config import Settings
+from stream.config import NATURAL, Settings
 from stream.errors import InputError, UsageError
 from stream.part import check_target, claim, finish_part, naming_failures, part_of
 
@@ -66,7 +66,7 @@ class Shot:
         if self.reference is not None:
             own["style"] = self.reference
         elif self.look is not None:
-            own["style"] = None if self.look == "natural" else self.look
+            own["style"] = None if self.look == NATURAL else self.look
         return replace(general, **own)
 
 

@@ -8,17 +8,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scenedetect import FrameTimecode
-from scenedetect.detectors import AdaptiveDetector
 from torch import Tensor
 
 from model import temporal
 from model.anchor import Memory
 from stream.frame import Frame
+
+if TYPE_CHECKING:
+    from scenedetect.detectors import AdaptiveDetector
 
 Mark: TypeAlias = Literal["same", "cut", "alone"]
 """A frame goes on with the shot, begins one, or is a flash in the middle of one."""
@@ -156,6 +157,8 @@ def _flash_length(shot: Picture, window: Sequence[Picture]) -> int:
 
 def _find_cuts(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, bool]]:
     """Each picture, and whether it shows another shot than the one before."""
+    from scenedetect import FrameTimecode  # here, so that what looks for no cuts, as benchmarks of a GPU, does without
+
     detector = _new_detector()
     waiting: deque[tuple[int, Picture, bool]] = deque()
     found: set[int] = set()
@@ -178,7 +181,9 @@ def _find_cuts(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, bool]]:
         yield ready, clear or index in found
 
 
-def _new_detector() -> AdaptiveDetector:
+def _new_detector() -> "AdaptiveDetector":
+    from scenedetect.detectors import AdaptiveDetector
+
     return AdaptiveDetector(luma_only=True, min_scene_len=1, min_content_val=CHANGE, window_width=_SURROUNDINGS)
 
 

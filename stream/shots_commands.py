@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
-from stream.commands import Bar, Deinterlace, Json, LumaOption, NoProgress, Overwrite, Rate, app, as_rate, show
+from stream.commands import app, as_rate
 from stream.config import Settings
 from stream.errors import EXIT_DONE, UsageError
+from stream.options import Deinterlace, Json, LumaOption, NoProgress, Overwrite, Rate
+from stream.terminal import Bar, show
 
 
 @app.command()

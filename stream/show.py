@@ -6,19 +6,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stream.capture import CameraSource, FileSource, Source, StdinSource, UrlSource, WireSource
-from stream.colorize import PROVENANCE
+from stream.capture import CameraSource, FileSource, Source, StdinSource, UrlSource, WireSource, is_http
 from stream.config import Settings
+from stream.container import is_url
 from stream.control import Controls
 from stream.endpoint import Endpoint, resolve
 from stream.errors import Interrupted, UsageError
 from stream.keys import Security
 from stream.live import LiveReport, Session
-from stream.media import is_url
 from stream.preview import Preview
 from stream.public import public_target
 from stream.pubsub import Responder, Subscriber
 from stream.record import Recorder
+from stream.sidecar import PROVENANCE
 from stream.sinks import CameraSink, PublisherSink, Y4mSink, import_camera, stdout
 from stream.switch import Setting, look_to_begin_with
 
@@ -55,7 +55,7 @@ def find_source(
     if camera is not None:
         return CameraSource(device=camera, size=size)
     word = str(name)
-    if realtime and (word.startswith("zmq+") or is_url(word)):
+    if realtime and (word.startswith("zmq+") or (is_url(word) and not is_http(word))):
         raise UsageError("--realtime is for films; streams have a pace of their own")
     if word.startswith("zmq+"):
         where = resolve(word.removeprefix("zmq+"), connect=True)
@@ -83,9 +83,9 @@ def run(
     session = Session(plan.source, settings=plan.settings, setting=setting, look=look, sound=bool(plan.outs), tell=tell)
     with ExitStack() as undo:
         undo.callback(session.close)
-        page = _add_sinks(session, plan)
+        page = _add_sinks(session, plan, tell, check)
         if plan.control is not None:
-            undo.enter_context(_answering(plan.control, plan.security, session.controls))
+            undo.enter_context(_answering(plan.control, plan.security, session.controls, tell))
         if not session.lanes:
             raise UsageError("nothing would come out: -o OUT, --publish, --y4m, --virtual-camera, or the page")
         started(None if page is None else page.address)
@@ -93,22 +93,35 @@ def run(
             return session.run(check)
         except Interrupted:
             # A live session has no end of its own: being told to stop is how it is meant to finish.
-            return session.report()
+            report = session.report()
+            if not report.frames_out:
+                raise
+            return report
 
 
-def _add_sinks(session: Session, plan: Plan) -> Preview | None:
+def _add_sinks(session: Session, plan: Plan, tell: Callable[[str], None], check: Callable[[], None]) -> Preview | None:
     security, publish = plan.security, plan.publish
+    patient = not (plan.source.live or plan.source.pace)
+
+    def insist() -> bool:
+        """A film without a pace waits for its consumer, unless it is told to stop."""
+        try:
+            check()
+        except Interrupted:
+            return False
+        return patient and publish is not None and publish.kind == "push"
+
     if plan.virtual_camera:
         import_camera()
         session.add("virtual camera", CameraSink)
     for out in plan.outs:
-        session.add(public_target(out), _recorder(session, plan, out), target=out)
+        session.add(public_target(out), _recorder(session, plan, out, tell), target=out)
     if publish is not None:
         patience_s = _CONSUMER_S if publish.kind == "push" else 0.0
-        session.add("zeromq", lambda: PublisherSink(publish, security, patience_s=patience_s))
+        session.add("zeromq", lambda: PublisherSink(publish, security, patience_s=patience_s, insist=insist, tell=tell))
     if plan.y4m:
         pipe = stdout()
-        session.add("y4m", lambda: Y4mSink(out=pipe))
+        session.add("y4m", lambda: Y4mSink(pipe, live=not patient))
     if plan.web is None:
         return None
     host, port, token = plan.web
@@ -117,15 +130,19 @@ def _add_sinks(session: Session, plan: Plan) -> Preview | None:
     return page
 
 
-def _recorder(session: Session, plan: Plan, out: str) -> Callable[[], Recorder]:
+def _recorder(session: Session, plan: Plan, out: str, tell: Callable[[str], None]) -> Callable[[], Recorder]:
     if not is_url(out) and Path(out).suffix == "":
         raise UsageError(f"-o {out}: a live recording needs an ending such as .mkv")
     source = plan.source.name if isinstance(plan.source, FileSource) else ""
-    return lambda: Recorder(out, lambda: session.intake, overwrite=plan.overwrite, metadata=PROVENANCE, source=source)
+    return lambda: Recorder(
+        out, lambda: session.intake, overwrite=plan.overwrite, metadata=PROVENANCE, source=source, tell=tell
+    )
 
 
 @contextmanager
-def _answering(endpoint: Endpoint, security: Security, controls: Controls) -> Iterator[None]:
+def _answering(
+    endpoint: Endpoint, security: Security, controls: Controls, tell: Callable[[str], None] = lambda line: None
+) -> Iterator[None]:
     """The control socket at work in a thread of its own, in which it is also opened."""
     finished, ready = threading.Event(), threading.Event()
     failure: list[Exception] = []
@@ -133,6 +150,8 @@ def _answering(endpoint: Endpoint, security: Security, controls: Controls) -> It
     def work() -> None:
         try:
             with Responder(endpoint, security=security) as responder:
+                if endpoint.any_port:
+                    tell(f"taking requests at {responder.address}")
                 ready.set()
                 responder.serve(controls.answer, lambda: not finished.is_set())
         except Exception as error:  # noqa: BLE001  (raised again in the caller's thread)

@@ -4,16 +4,15 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from stream.capture import info_of
 from stream.control import Controls
 from stream.endpoint import Endpoint
 from stream.errors import InputError, Interrupted, OutputError, UsageError
-from stream.frame import Frame
-from stream.jpeg import from_jpeg
+from stream.jpeg import encode_picture, from_jpeg, halve_chroma
 from stream.keys import Security
 from stream.newest import Shown, Taken
 from stream.part import check_target, finish_part, naming_failures, part_of
@@ -71,7 +70,8 @@ class Account:
         if self.latency_ms:
             times = "latency " + ", ".join(f"{name} {value:.1f} ms" for name, value in self.latency_ms.items())
         shape = f" of {self.size[0]}x{self.size[1]}" if self.size else ""
-        lines = [f"{self.endpoint}: {self.received} pictures{shape}, {self.fps:g} a second, {self.lost} lost, {times}"]
+        came = f"{self.received} pictures{shape}, {self.fps:g} a second, {self.lost} lost, {times}"
+        lines = [f"{self.endpoint}: {came if self.received or self.lost else 'no picture came so far'}"]
         if self.restarts:
             lines.append(f"the publisher started again {self.restarts} times")
         lines += [f"{count} messages rejected: {reason}" for reason, count in self.rejected.items()]
@@ -82,8 +82,8 @@ def watch(visit: Visit, account: Account, *, check: Callable[[], None], tell: Ca
     """Fills in the account until the stream ends, `visit.count` pictures came, or `check` raises."""
     with ExitStack() as undo:
         subscriber = undo.enter_context(Subscriber(visit.endpoint, security=visit.security, topic=visit.topic))
-        keep = undo.enter_context(_keeping(visit))
-        page = undo.enter_context(_page(account, tell)) if visit.view else None
+        takers = [undo.enter_context(_keeping(visit, visit.save))] if visit.save is not None else []
+        takers += [undo.enter_context(_page(account, tell))] if visit.view else []
         started_s = last_s = told_s = time.monotonic()
         first_s: float | None = None
         while not (account.ended or (visit.count is not None and account.received >= visit.count)):
@@ -91,20 +91,30 @@ def watch(visit: Visit, account: Account, *, check: Callable[[], None], tell: Ca
             message = subscriber.receive(_SLICE_S)
             now_s = time.monotonic()
             if message is None and now_s - last_s > PATIENCE_S:
-                raise InputError(f"{visit.endpoint}: nothing came for {PATIENCE_S:g} s; is anything published there?")
+                raise InputError(_silence(visit))
             if message is not None:
                 last_s = now_s
             if isinstance(message, FrameMessage | JpegMessage):
                 first_s = first_s or now_s
                 account.size = _size(message)
-                if visit.save is not None or page is not None:
-                    _hand_on(message, keep, page)
+                if takers:
+                    _hand_on(message, *takers)
             elif isinstance(message, Heartbeat) and message.ended:
                 account.ended = True
             _fill(account, subscriber, now_s - (first_s or started_s))
             if now_s - told_s > _TELL_S:
                 told_s = now_s
                 tell(account.lines()[0])
+
+
+def _silence(visit: Visit) -> str:
+    """Nobody tells a subscriber why nothing comes; these are the reasons there can be."""
+    push = "without push+" if visit.endpoint.kind == "push" else "as push+"
+    keys = "whose list (--allow) your key is not on" if visit.security.own else "that wants keys (--keys, --server)"
+    return (
+        f"{visit.endpoint}: nothing came for {PATIENCE_S:g} s; is anything published there? "
+        f"What is published {push}, or by one {keys}, is not heard"
+    )
 
 
 def _fill(account: Account, subscriber: Subscriber, seconds: float) -> None:
@@ -122,34 +132,25 @@ def _size(message: FrameMessage | JpegMessage) -> tuple[int, int]:
     return shaped.width, shaped.height
 
 
-def _hand_on(message: FrameMessage | JpegMessage, keep: Callable[[Shown], None], page: Preview | None) -> None:
+def _hand_on(message: FrameMessage | JpegMessage, *takers: Callable[[Shown], None]) -> None:
     frame = message.frame if isinstance(message, FrameMessage) else from_jpeg(message)
     if frame is None:
         return
-    shown = _shown(frame, message.stamp.capture_ns, message.stamp.look)
-    keep(shown)
-    if page is not None:
-        page.write(shown)
-
-
-def _shown(frame: Frame, capture_ns: int, look: str) -> Shown:
-    taken = Taken(frame=frame, info=info_of(frame, "stream"), capture_ns=capture_ns)
-    return Shown(frame=frame, taken=taken, look=look)
+    info = info_of(frame, "stream", message.stamp)
+    taken = Taken(frame=frame, info=info, capture_ns=message.stamp.capture_ns)
+    shown = Shown(frame=frame, taken=taken, look=message.stamp.look)
+    for take in takers:
+        take(shown)
 
 
 @contextmanager
-def _keeping(visit: Visit) -> Iterator[Callable[[Shown], None]]:
+def _keeping(visit: Visit, path: Path) -> Iterator[Callable[[Shown], None]]:
     """Writes what is watched: y4m as a whole, or the newest as JPEG."""
-    path = visit.save
-    if path is None:
-        yield lambda shown: None
-        return
     if path.suffix not in (".y4m", ".jpg"):
         raise UsageError(f"--save {path}: a name that ends in .y4m or .jpg is needed")
     check_target(path, source="", overwrite=visit.overwrite)
     part = part_of(path)
     if path.suffix == ".jpg":
-        from stream.jpeg import encode_picture
 
         def keep_newest(shown: Shown) -> None:
             with naming_failures(part):
@@ -159,9 +160,10 @@ def _keeping(visit: Visit) -> Iterator[Callable[[Shown], None]]:
         yield keep_newest
         return
     with naming_failures(part), part.open("wb") as file:
-        sink = Y4mSink(out=file)
+        sink = Y4mSink(file)
 
         def keep(shown: Shown) -> None:
+            shown = replace(shown, frame=halve_chroma(shown.frame))  # JPEG's, all that comes over encrypted links
             if shown.frame.depth != 8 or shown.frame.subsampling != (1, 1):
                 raise OutputError(f"{path}: y4m is written of 8 bits in 4:2:0; save a .jpg")
             sink.write(shown)
@@ -169,22 +171,38 @@ def _keeping(visit: Visit) -> Iterator[Callable[[Shown], None]]:
         try:
             yield keep
         except (Interrupted, InputError):  # watching has ended; what came is whole
-            file.flush()
-            if file.tell():
-                finish_part(part, path)
+            _finish(file, part, path)
             raise
-    finish_part(part, path)
+        except OutputError:
+            if not file.tell():
+                part.unlink()
+            raise
+        _finish(file, part, path)
+
+
+def _finish(file: BinaryIO, part: Path, path: Path) -> None:
+    """Gives what came its name; nothing is left of nothing."""
+    file.flush()
+    if file.tell():
+        finish_part(part, path)
+    else:
+        part.unlink()
 
 
 @contextmanager
-def _page(account: Account, tell: Callable[[str], None]) -> Iterator[Preview]:
+def _page(account: Account, tell: Callable[[str], None]) -> Iterator[Callable[[Shown], None]]:
     controls = Controls(Setting(), readonly=True)
     controls.numbers = lambda: _numbers(account)
     page = Preview(controls)
+
+    def show(shown: Shown) -> None:
+        controls.last, controls.pixel_aspect = shown.frame, shown.taken.info.pixel_aspect  # for the snapshot
+        page.write(shown)
+
     try:
         tell(f"watch at {page.address}")
         webbrowser.open(page.address)
-        yield page
+        yield show
     finally:
         page.close()
 
@@ -198,6 +216,7 @@ def _numbers(account: Account) -> dict[str, Any]:
         "frames_out": account.received,
         "frames_dropped": account.lost,
         "reconnects": account.restarts,
+        "lost_s": 0.0,
         "age_ms": 0,
         "fps": account.fps,
         "latency_ms": account.latency_ms,

@@ -17,9 +17,9 @@ import torch
 from model import temporal
 from stream import shots
 from stream.config import Settings
-from stream.engine import Geometry, working_luma
 from stream.film import Info
 from stream.frame import Frame, Plane
+from stream.geometry import Geometry, working_luma
 from stream.shots import Picture
 
 

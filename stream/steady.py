@@ -18,7 +18,7 @@ from stream.shots import Carry, Marked, Picture, Seam
 
 P = ParamSpec("P")
 T = TypeVar("T")
-RECALL = 6
+RECALL = 4
 """Memory is asked at every so many pictures: it costs more than all the rest, and what it says is carried along."""
 TOGETHER = 4
 """Pictures of a file whose motion is looked for at once: small tensors cost by the operation."""
@@ -261,11 +261,18 @@ def _on(device: torch.device, function: Callable[P, T]) -> Callable[P, T]:
 
 def _mean(item: _Held, future: Past | None) -> Picture:
     picture = item.picture
-    between = _on(picture.guide.device, temporal.between)
-    chroma = between(item.past, picture.chroma, future)
+    chroma = _between(item, future)
     if item.trust < 1:
-        chroma = torch.lerp(between(item.past, picture.chroma, item.future), chroma, item.trust)
+        chroma = torch.lerp(_between(item, item.future), chroma, item.trust)
     return replace(picture, chroma=chroma)
+
+
+def _between(item: _Held, future: Past | None) -> Tensor:
+    picture = item.picture
+    if item.past is None and future is None:
+        return picture.chroma  # a shot of one picture: there is nothing to compute, so nothing to record
+    chroma: Tensor = _on(picture.guide.device, temporal.between)(item.past, picture.chroma, future)
+    return chroma
 
 
 def _state_for(state: State, fields: int) -> State:

@@ -11,7 +11,7 @@ import logging
 import operator
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -24,11 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from stream import media, notes
+from stream import container, notes
+from stream.container import MAX_PIXELS
 from stream.errors import InputError, OutputError, ResourceError, UsageError
 from stream.film import Luma
 from stream.frame import LUMA_WEIGHTS, ColorTags, Frame, Matrix, Plane
-from stream.media import MAX_PIXELS, read_frames
+from stream.media import read_frames
 from stream.part import check_target, claim, finish_part, naming_failures, part_of
 from stream.planes import rgb_planes
 
@@ -203,10 +204,12 @@ def write_pictures(
     source: str | Path = "",
     overwrite: bool = False,
     description: str = "",
+    ready: Callable[[], None] = lambda: None,
 ) -> int:
     """Writes frames as RGB: one as PNG or JPEG, any number as pages of a TIFF; returns how many.
 
     8-bit frames stay 8 bits, others become 16 (JPEG always 8). `description` is stated in the file.
+    ready: called once the part file is complete, before it gets its name.
     Written under NAME.part.EXT and renamed when complete, as films are.
     """
     suffix = path.suffix.lower()
@@ -216,9 +219,10 @@ def write_pictures(
     check_target(path, source=source, overwrite=overwrite)
     part = part_of(path)
     with naming_failures(part), claim(part):
-        origin = None if media.is_url(source) or not str(source) else Path(source)
+        origin = None if container.is_url(source) or not str(source) else Path(source)
         write = _write_tiff if suffix in TIFF else _write_coded
         count = write(part, frames, description, origin)
+        ready()
         finish_part(part, path)
     return count
 

@@ -6,6 +6,8 @@ from types import FrameType
 
 from stream.errors import Interrupted
 
+OPENING = "kinochrome-opening"
+"""The name of a thread in which a library converts a network: nothing can stop it."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -22,13 +22,18 @@ class Row:
     report: dict[str, Any] = field(default_factory=dict)
     """metrics.Report of the film."""
 
+    @property
+    def reason(self) -> str:
+        """The message, where the film is named already."""
+        return self.message.removeprefix(f"{self.source}: ")
+
     def line(self) -> str:
         """For people."""
         frames = (
             f"{self.report['frames_out']} frames, {self.seconds:.0f} s" if self.status in ("done", "damaged") else ""
         )
         notices = "; ".join(self.report.get("notices", ()))
-        told = "; ".join(part for part in (frames, self.message, notices) if part)
+        told = "; ".join(part for part in (frames, self.reason, notices) if part)
         return f"{self.status} {self.source}: {told}"
 
 
@@ -36,8 +41,18 @@ class Row:
 class Summary:
     """All of a batch."""
 
-    rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
+    _rows: dict[str, Row] = field(default_factory=dict)
+
+    def note(self, row: Row) -> None:
+        """Adds a film; one that came again takes the place of what became of it before."""
+        self._rows.pop(row.source, None)
+        self._rows[row.source] = row
+
+    @property
+    def rows(self) -> list[Row]:
+        """Of all films, in the order in which they were done."""
+        return list(self._rows.values())
 
     @property
     def exit_code(self) -> int:

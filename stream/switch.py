@@ -3,14 +3,13 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from stream.config import NATURAL as NATURAL
 from stream.config import Settings
 from stream.engine import Engine
 from stream.errors import UsageError
 from stream.looks import Look, find_look
 from stream.public import public_look
 from stream.runtime import find_release, load_generator
-
-NATURAL = "natural"
 
 
 @dataclass(frozen=True, kw_only=True)

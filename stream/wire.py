@@ -27,6 +27,10 @@ MAX_SIDE: Final = 1 << 14
 MAX_PIXELS: Final = 1 << 27
 MAX_STRIDE: Final = 1 << 17
 MAX_PARTS: Final = 5
+MAX_RATE: Final = 1000
+"""Pictures a second."""
+MAX_ASPECT: Final = 100
+"""Of a pixel, either way."""
 
 Part: TypeAlias = bytes | memoryview
 Header: TypeAlias = Mapping[str, Any]
@@ -68,6 +72,10 @@ class Stamp:
     """Boot id of the host: only with the same one may monotonic times be compared."""
     look: str = "natural"
     """How it is coloured."""
+    rate: Fraction | None = None
+    """Pictures a second that the source means to give; None where it doesn't say."""
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of a pixel by its height, as it is to be shown."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -284,7 +292,7 @@ def _describe_picture(
         "stream": stamp.stream,
         "seq": str(stamp.seq),
         "pts": None if pts is None else str(pts),
-        "time_base": [str(time_base.numerator), str(time_base.denominator)],
+        "time_base": _pair(time_base),
         "capture_ns": str(stamp.capture_ns),
         "publish_ns": str(stamp.publish_ns),
         "wall_ns": str(stamp.wall_ns),
@@ -292,7 +300,13 @@ def _describe_picture(
         "width": size[0],
         "height": size[1],
         "look": stamp.look,
+        "rate": None if stamp.rate is None else _pair(stamp.rate),
+        "pixel_aspect": _pair(stamp.pixel_aspect),
     }
+
+
+def _pair(number: Fraction) -> list[str]:
+    return [str(number.numerator), str(number.denominator)]
 
 
 def _to_little_endian(plane: Plane) -> Plane:
@@ -319,6 +333,11 @@ def _stamp(header: Header) -> Stamp:
     look = header.get("look")
     if not isinstance(look, str) or len(look) > _MAX_LOOK or not look.isprintable():
         raise WireError(f"look must be printable text of at most {_MAX_LOOK} characters")
+    # Publishers before 0.1 was released knew neither.
+    rate = None if header.get("rate") is None else _fraction(header, "rate")
+    aspect = Fraction(1) if header.get("pixel_aspect") is None else _fraction(header, "pixel_aspect")
+    if (rate is not None and rate > MAX_RATE) or not Fraction(1, MAX_ASPECT) <= aspect <= MAX_ASPECT:
+        raise WireError(f"at most {MAX_RATE} pictures a second, and pixels of 1:{MAX_ASPECT} to {MAX_ASPECT}:1")
     return Stamp(
         stream=_word(header, "stream", _NAME),
         seq=_long(header, "seq"),
@@ -327,6 +346,8 @@ def _stamp(header: Header) -> Stamp:
         wall_ns=_long(header, "wall_ns"),
         boot=_word(header, "boot", _BOOT),
         look=look,
+        rate=rate,
+        pixel_aspect=aspect,
     )
 
 
@@ -353,11 +374,16 @@ def _size(header: Header) -> tuple[int, int]:
 
 
 def _time(header: Header) -> tuple[int | None, Fraction]:
-    base = header.get("time_base")
-    if not isinstance(base, list) or len(base) != 2:
-        raise WireError("time_base must be two numbers in text")
-    over, under = (_long({"time_base": number}, "time_base", 1) for number in base)
-    return None if header.get("pts") is None else _long(header, "pts", -(1 << 63)), Fraction(over, under)
+    pts = None if header.get("pts") is None else _long(header, "pts", -(1 << 63))
+    return pts, _fraction(header, "time_base")
+
+
+def _fraction(header: Header, name: str) -> Fraction:
+    pair = header.get(name)
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise WireError(f"{name} must be two numbers in text")
+    over, under = (_long({name: number}, name, 1) for number in pair)
+    return Fraction(over, under)
 
 
 def _integer(header: Header, name: str, low: int, high: int) -> int:

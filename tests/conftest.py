@@ -16,9 +16,12 @@ import av.filter
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from av.subtitles.subtitle import SubtitleSet
 
 Planes = Sequence[npt.NDArray[Any]]
+
+THREADS = torch.get_num_threads()
 
 ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
@@ -218,6 +221,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get("FAIL_WITHOUT_CUDA") == "1":
         pytest.fail("FAIL_WITHOUT_CUDA=1, and torch finds no CUDA GPU")
     pytest.skip("no CUDA GPU")
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_as_a_program_has() -> None:
+    """Whatever a test or the fixture of a session left behind: the network's last bits depend on it, and what is made
+    here is compared with what programs make.
+    """
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture

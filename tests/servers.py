@@ -1,11 +1,13 @@
 """Servers as small as they can be: HTTP, RTSP and RTMP that send one film, and a player that FFmpeg makes listen."""
 
 import io
+import re
 import socket
 import struct
 import threading
 import time
 from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
 
 import av
@@ -27,6 +29,8 @@ class Listener:
 
     def __init__(self, url, port, **options):
         self.times, self.lumas, self.sounds, self.error = [], [], 0, None
+        self.pictures, self.heard = [], []
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._play, args=(url, options))
         self._thread.start()
         while not is_listening(port):
@@ -37,12 +41,22 @@ class Listener:
         try:
             with av.open(url, options=options, timeout=(20, 5)) as film:
                 for packet in film.demux():
-                    self.sounds += packet.stream.type == "audio" and packet.size > 0
+                    if self._stopped.is_set():
+                        return
+                    if packet.stream.type == "audio" and packet.size:
+                        self.sounds += 1
+                        self.heard.append((float((packet.pts or 0) * packet.time_base), bytes(packet)))
                     for frame in packet.decode() if packet.stream.type == "video" else ():
+                        self.pictures.append((frame.time, frame.to_ndarray()[: frame.height]))
                         self.times.append(frame.time)
                         self.lumas.append(int(frame.to_ndarray()[frame.height - 1, frame.width - 1]))
         except OSError as error:
             self.error = error  # RTMP ends so when the sender hangs up
+
+    def die(self):
+        """Hangs up with the next packet."""
+        self._stopped.set()
+        self.wait()
 
     def wait(self):
         self._thread.join(20)
@@ -93,6 +107,42 @@ def http(film):
             if dead.wait(0.01):
                 return
         dead.wait(30)
+
+    return talk
+
+
+def download(film, *, ranges=True, length=True, breaks=0, refuses=0, then=None):
+    """Sends the file as servers of files do; `breaks` times it hangs up in the middle of what was asked for, and says
+    nothing to the `refuses` that come then. then: another file, which it has from the second request on.
+    """
+    asked = chain([film], repeat(then or film))
+    trouble = ["break"] * breaks + ["refuse"] * refuses
+    return _files(lambda path: Path(next(asked)).read_bytes(), ranges=ranges, length=length, trouble=trouble)
+
+
+def folder(root):
+    """Sends the files of a folder."""
+    return _files(lambda path: (Path(root) / path.lstrip("/")).read_bytes())
+
+
+def _files(read, *, ranges=True, length=True, trouble=()):
+    troubles = iter(trouble)
+
+    def talk(connection, dead):
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            asked += connection.recv(4096)
+        trouble = next(troubles, "")
+        if trouble == "refuse":
+            return
+        data, begin = read(asked.split()[1].decode()), re.search(rb"(?i)range: bytes=(\d+)-", asked)
+        start = int(begin[1]) if begin and ranges else 0
+        lines = ["HTTP/1.1 206 Partial Content" if start else "HTTP/1.1 200 OK", "Connection: close"]
+        lines += [f"Content-Length: {len(data) - start}"] if length else []
+        lines += [f"Content-Range: bytes {start}-{len(data) - 1}/{len(data)}"] if start else []
+        lines += ["Accept-Ranges: bytes"] if ranges else []
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        connection.sendall(data[start : (start + len(data)) // 2] if trouble == "break" else data[start:])
 
     return talk
 

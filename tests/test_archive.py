@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,16 +18,20 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import make_clip
+from conftest import THREADS, make_clip
 
-from stream.archive import Film
 from stream.colorize import Job, colorize
 from stream.config import Settings
+from stream.container import open_film
 from stream.errors import InputError, KinochromeError, OutputError, ResourceError, UsageError
-from stream.job import MANIFEST, Manifest, folder_of
-from stream.media import open_film, probe, read_frames
+from stream.job import MANIFEST, JobFolder, folder_of, open_job
+from stream.manifest import Manifest
+from stream.media import probe, read_frames
+from stream.packets import PacketFile
+from stream.painter import processor
 from stream.plan import plan_output
 from stream.proof import proof_of
+from stream.reel import Film
 
 RATE = 3
 SHOTS = (14, 72, 2, 3, 24)
@@ -167,6 +172,20 @@ def test_every_container_gets_the_same_film_in_the_end(film: Path, tmp_path: Pat
     assert len(pictures(target)) == sum(SHOTS)
 
 
+def test_a_film_whose_clock_ticks_once_a_frame_goes_on_as_well(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"codec": "mpeg4", "rate": Fraction(RATE), "time_base": Fraction(1, RATE)}
+    avi = make_clip(tmp_path / "reel.avi", planes=scene, pts=range(sum(SHOTS)), **how)
+    results = {name: tmp_path / f"{name}.mp4" for name in ("one go", "whole", "cut")}
+    colorize(avi, results["one go"], settings=SETTINGS, job=Job(segments=False))
+    colorize(avi, results["whole"], settings=SETTINGS)
+    with pytest.raises(KinochromeError, match="stopped"):
+        colorize(avi, results["cut"], settings=SETTINGS, progress=stop_after(70))
+    assert colorize(avi, results["cut"], settings=SETTINGS).frames_before > 0
+    assert packets(results["cut"]) == packets(results["whole"])
+    times = {name: [frame.time_s for frame in read_frames(path)] for name, path in results.items()}
+    assert times["one go"] == times["whole"] == times["cut"] == [number / RATE for number in range(sum(SHOTS))]
+
+
 def test_what_changed_is_said_and_fresh_starts_over(begun: tuple[Path, Path]) -> None:
     source, target = begun
     again: dict[str, Any] = {"settings": SETTINGS, "job": Job(codec="ffv1")}
@@ -196,6 +215,16 @@ def test_all_runtimes_work_in_segments_and_nvenc_does_not(film: Path, tmp_path: 
         colorize(film, tmp_path / "other.mkv", settings=replace(SETTINGS, lag=0), job=Job(segments=True))
 
 
+def test_what_can_not_be_taken_up_again_says_so_beforehand(film: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    report = colorize(film, tmp_path / "live.mkv", settings=replace(SETTINGS, lag=0), tell=told.append)
+    words = "made in one go, because nothing is looked at ahead (lag 0): after an interruption the work begins anew"
+    assert told == [words] and words in report.notices
+    (tmp_path / "scans").mkdir()
+    colorize(film, tmp_path / "scans" / "%04d.png", settings=SETTINGS, tell=told.append)
+    assert f"works in segments kept in {tmp_path / 'scans.part'}" in told[1] and len(told) == 2
+
+
 def test_another_source_is_noticed_although_it_looks_the_same(begun: tuple[Path, Path]) -> None:
     source, target = begun
     before, data = source.stat(), bytearray(source.read_bytes())
@@ -215,7 +244,12 @@ def test_another_processor_goes_on_only_if_it_may(begun: tuple[Path, Path]) -> N
     (folder_of(target) / MANIFEST).write_text(manifest.as_json())
     with pytest.raises(UsageError, match=r"processor another one, not .*--allow-mixed"):
         colorize(source, target, settings=SETTINGS, job=Job(codec="ffv1"))
-    assert colorize(source, target, settings=SETTINGS, job=Job(codec="ffv1", mixed=True)).frames_before > 0
+    manifest.engine["processor"] = processor()
+    (folder_of(target) / MANIFEST).write_text(manifest.as_json())
+    others = replace(SETTINGS, threads=THREADS + 1)  # torch rounds otherwise with another number
+    with pytest.raises(UsageError, match=rf"runtime torch .*, not torch .*, {others.threads} threads: .*--allow-mixed"):
+        colorize(source, target, settings=others, job=Job(codec="ffv1"))
+    assert colorize(source, target, settings=others, job=Job(codec="ffv1", mixed=True)).frames_before > 0
 
 
 def test_a_segment_that_is_lost_or_damaged_is_made_again(film: Path, begun: tuple[Path, Path]) -> None:
@@ -229,6 +263,19 @@ def test_a_segment_that_is_lost_or_damaged_is_made_again(film: Path, begun: tupl
     with pytest.raises(ResourceError, match="was damaged on the disk"):
         colorize(source, target, settings=SETTINGS, job=Job(codec="ffv1"))
     colorize(source, target, settings=SETTINGS, job=Job(codec="ffv1"))
+    whole = target.with_name("whole.mkv")
+    colorize(source, whole, settings=SETTINGS, job=Job(codec="ffv1", segments=False))
+    assert pictures(target) == pictures(whole)
+
+
+def test_a_state_that_is_damaged_costs_the_segment_before_it(begun: tuple[Path, Path]) -> None:
+    source, target = begun
+    (carry,) = folder_of(target).glob("*.carry")
+    data = bytearray(carry.read_bytes())
+    data[-1] ^= 1
+    carry.write_bytes(data)
+    before = sum(entry.end - entry.start for entry in manifest_of(target).entries.values())
+    assert colorize(source, target, settings=SETTINGS, job=Job(codec="ffv1")).frames_before < before
     whole = target.with_name("whole.mkv")
     colorize(source, whole, settings=SETTINGS, job=Job(codec="ffv1", segments=False))
     assert pictures(target) == pictures(whole)
@@ -252,8 +299,9 @@ def test_a_source_that_grows_is_refused_in_the_end(begun: tuple[Path, Path]) -> 
     source, target = begun
 
     def grow(done: int, expected: int | None) -> None:
-        with source.open("ab") as file:
-            file.write(b"more")
+        if done:  # not yet while the network is prepared
+            with source.open("ab") as file:
+                file.write(b"more")
 
     with pytest.raises(InputError, match="was changed while it was read"):
         colorize(source, target, settings=SETTINGS, job=Job(codec="ffv1"), progress=grow)
@@ -264,8 +312,9 @@ def test_a_short_source_that_grows_is_refused_as_well(tmp_path: Path) -> None:
     source, target = make_clip(tmp_path / "film.mkv", pts=range(40)), tmp_path / "colour.mkv"
 
     def grow(done: int, expected: int | None) -> None:
-        with source.open("ab") as file:
-            file.write(b"more")
+        if done:  # not yet while the network is prepared
+            with source.open("ab") as file:
+                file.write(b"more")
 
     with pytest.raises(InputError, match="was changed while it was read"):
         colorize(source, target, settings=SETTINGS, job=Job(segments=False), progress=grow)
@@ -309,3 +358,64 @@ def test_a_job_that_was_done_but_for_the_tidying_up_is_tidied_up(begun: tuple[Pa
     assert colorize(source, target, settings=SETTINGS, job=Job(codec="ffv1")).frames_out == sum(SHOTS)
     assert target.stat().st_mtime_ns == before and target.with_name(target.name + ".json").exists()
     assert not folder_of(target).exists()
+
+
+def test_what_lay_there_before_is_never_taken_for_the_new_film(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, again = tmp_path / "colour.mkv", Job(codec="ffv1", overwrite=True)
+    paler = replace(SETTINGS, saturation=0.5)
+    colorize(film, target, settings=SETTINGS, job=again)
+    before = packets(target)
+
+    def stop(part: Path, path: Path) -> None:
+        part.unlink()  # by the next run, killed as soon as it had begun
+        raise KinochromeError("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(KinochromeError, match="stopped"):
+        patch.setattr("stream.mux.finish_part", stop)
+        colorize(film, target, settings=paler, job=again)
+    assert manifest_of(target).finished is not None and packets(target) == before
+    colorize(film, target, settings=paler, job=again)
+    assert packets(target) != before and not list(tmp_path.glob("*.part*"))
+
+
+@pytest.mark.parametrize("text", ["{", "null"])
+def test_a_manifest_that_cant_be_read_is_said_and_fresh_starts_over(clip: Any, tmp_path: Path, text: str) -> None:
+    film, target = clip("reel.mkv", pts=range(4)), tmp_path / "colour.mkv"
+    folder_of(target).mkdir()
+    (folder_of(target) / MANIFEST).write_text(text)
+    with pytest.raises(OutputError, match=r"can't be read .*; --fresh starts over"):
+        colorize(film, target, settings=SETTINGS)
+    colorize(film, target, settings=SETTINGS, job=Job(fresh=True))
+    assert target.exists() and not folder_of(target).exists()
+
+
+def test_a_full_disk_is_named_and_what_is_abandoned_takes_no_room(tmp_path: Path) -> None:
+    file = tmp_path / "0.segment"
+    Path(f"{file}.part").symlink_to("/dev/full")
+    unfinished = PacketFile(file)
+    unfinished.abandon()  # what it still held found no room
+    assert not list(tmp_path.iterdir())
+    folder = JobFolder(tmp_path)
+    folder.manifest = Manifest(source={}, made_with={}, engine={}, encoder_threads=1)
+    Path(tmp_path / f"{MANIFEST}.part").symlink_to("/dev/full")
+    with pytest.raises(ResourceError, match=rf"{MANIFEST}.part: the disk is full; .* goes on where it was"):
+        folder.save()
+
+
+def test_a_lock_that_was_taken_away_before_it_was_ours_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "colour.part.mkv.d"
+
+    def late(handle: int, how: int) -> None:
+        if path.exists():  # the other run has let go of the lock, and ends
+            shutil.rmtree(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stream.job.fcntl.flock", late)
+        with pytest.raises(OutputError, match="has just finished it"), open_job(path):
+            pass
+    with open_job(path) as folder:
+        assert folder.manifest is None

@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream import cache
+from stream import cache, cli, runtime
 from stream.cache import Key, locked
+from stream.config import Settings
 from stream.errors import EngineError, ResourceError
+from stream.runtime import Choice
+from stream.stop import Stop
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = "ab" * 32
@@ -231,18 +234,53 @@ def test_the_command_builds_ahead_and_says_what_it_built():
     assert entry.state == "ok"
 
 
+@pytest.mark.parametrize("style", [False, True])
+def test_the_command_builds_what_live_opens(monkeypatch, style):
+    opened = []
+
+    class Name:
+        name = "made up"
+
+    def open_runtime(settings, size, *, styled):
+        opened.append((settings.lag, settings.batch, settings.short_side, size, styled))
+        return Choice(runtime=Name(), reason="for the test")
+
+    monkeypatch.setattr(runtime, "open_runtime", open_runtime)
+    more = ["--style"] if style else []
+    assert cli.run(["compile", "--live", *more, "--size", "1920x1080"], Stop()) == 0
+    assert opened == [(0, 1, Settings.short_side, (256, 480), style)]
+
+
+def test_code_is_part_of_what_an_engine_is_found_by(monkeypatch, tmp_path):
+    package = tmp_path / "model"
+    package.mkdir()
+    for name in ("__init__.py", "blocks.py", "runtime.py"):
+        (package / name).write_text("a = 1\n")
+    monkeypatch.setattr(cache.model, "__file__", str(package / "__init__.py"))
+    found = set()
+    for name in ("nothing", "blocks.py", "runtime.py"):
+        if name != "nothing":
+            (package / name).write_text("a = 2\n")
+        cache.code.cache_clear()
+        found.add(cache.code(str(package / "runtime.py")))
+    cache.code.cache_clear()
+    assert len(found) == 3
+    assert all(fact.startswith("code ") for fact in found)
+
+
 def test_the_command_lists_verifies_and_prunes():
     good, bad = keep(key("good"), p999_levels=0.1), keep(key("bad"))
+    wrong = keep(key("wrong"), refused="differs from the reference")
     flip(bad)
     listed = run("cache", "list", "--json")
     assert listed.returncode == 0
-    assert {row["state"] for row in json.loads(listed.stdout)["engines"]} == {"ok"}  # a list reads no engine
+    assert {row["state"] for row in json.loads(listed.stdout)["engines"]} == {"ok", "refused"}  # a list reads no engine
     verified = run("cache", "verify")
     assert verified.returncode == 5
     assert "damaged" in verified.stdout
     assert str(bad) in verified.stdout
     pruned = run("cache", "prune", "--damaged", "--json")
-    assert [row["folder"] for row in json.loads(pruned.stdout)["removed"]] == [str(bad)]
+    assert {row["folder"] for row in json.loads(pruned.stdout)["removed"]} == {str(bad), str(wrong)}
     assert good.exists()
     assert run("cache", "verify").returncode == 0
     assert run("cache", "prune", "--max-mb", "0").returncode == 0

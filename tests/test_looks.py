@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from model import weights
-from model.style import PALETTE
+from model.style import EXEMPLAR_SIDES, PALETTE, exemplar_side
 from stream.colorize import colorize, stylize
 from stream.config import Settings
 from stream.errors import InputError, OutputError, UsageError
 from stream.gallery import draw_looks
-from stream.looks import exemplar, find_look, named_looks
+from stream.looks import code_of, exemplar, find_look, named_looks, read_look
 from stream.media import probe, read_frames
 from stream.runtime import find_release, load_generator
 from stream.stills import read_pictures
@@ -50,7 +50,7 @@ def test_named_looks_have_a_name_a_title_and_a_code(release: weights.Release) ->
     assert len(looks) >= 8
     assert len({look.name for look in looks}) == len(looks)
     for look in looks:
-        assert look.title and look.code.shape == (release.config.code_size,)
+        assert look.title and look.codes.shape == (len(EXEMPLAR_SIDES), release.config.code_size)
         assert "." not in look.name and "/" not in look.name  # else it would be taken for a path
 
 
@@ -63,7 +63,7 @@ def test_a_dot_or_a_slash_makes_it_a_path(release, generator, tmp_path: Path) ->
     with pytest.raises(InputError, match="not there"):
         find_look("starry.jpg", release, lambda: generator)
     look = find_look(str(painting(tmp_path / "art.png")), release, lambda: generator)
-    assert np.square(look.code[PALETTE:]).mean() == pytest.approx(1, abs=1e-3)
+    assert np.square(look.codes[:, PALETTE:]).mean(1) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_file_that_is_no_picture_is_refused(release, generator, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -76,12 +76,12 @@ def test_a_file_that_is_no_picture_is_refused(release, generator, tmp_path: Path
 def test_the_same_picture_gives_the_same_look_in_every_format(release, generator, tmp_path: Path, suffix: str) -> None:  # type: ignore[no-untyped-def]
     first = find_look(str(painting(tmp_path / "art.png")), release, lambda: generator)
     again = find_look(str(painting(tmp_path / f"again{suffix}")), release, lambda: generator)
-    assert np.corrcoef(first.code, again.code)[0, 1] > 0.97
+    assert np.corrcoef(first.code_for(256), again.code_for(256))[0, 1] > 0.97
 
 
 def test_other_pictures_give_other_looks(release, generator, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     codes = [
-        find_look(str(painting(tmp_path / f"{seed}.png", seed=seed)), release, lambda: generator).code
+        find_look(str(painting(tmp_path / f"{seed}.png", seed=seed)), release, lambda: generator).code_for(256)
         for seed in (1, 2)
     ]
     assert np.corrcoef(*codes)[0, 1] < 0.999
@@ -89,10 +89,20 @@ def test_other_pictures_give_other_looks(release, generator, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("size", [(10, 10), (33, 900), (900, 33), (256, 256), (2000, 700), (1, 1)])
 def test_exemplars_of_any_shape_fit_the_encoder(size: tuple[int, int]) -> None:
-    fitted = exemplar(np.zeros((*size, 3), np.uint8))
-    assert min(fitted.shape[:2]) == 128
-    assert max(fitted.shape[:2]) <= 256
+    fitted = exemplar(np.zeros((*size, 3), np.uint8), 160)
+    assert min(fitted.shape[:2]) == 160
+    assert max(fitted.shape[:2]) <= 320
     assert all(side % 32 == 0 for side in fitted.shape[:2])
+
+
+def test_an_exemplar_is_looked_at_as_large_as_the_picture_that_is_painted_is(generator, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    picture = np.random.default_rng(2).integers(0, 256, (400, 400, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "art.png"), picture)
+    look = read_look(tmp_path / "art.png", generator)
+    for short_side, side in ((224, 128), (256, 160), (384, 224), (512, 288), (32, 64), (4096, 352)):
+        assert exemplar_side(short_side) == side
+        assert np.allclose(look.code_for(short_side), code_of(picture[:, :, ::-1], generator, side), atol=0.02)
+    assert not np.allclose(look.code_for(256), look.code_for(512), atol=0.1)
 
 
 def test_a_film_is_stylised_with_every_frame_and_time(clip: Clip, tmp_path: Path, release: weights.Release) -> None:

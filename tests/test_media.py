@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from conftest import grey, grey_planes
 
+from stream.container import MAX_PIXELS, is_url
 from stream.errors import InputError, UsageError
+from stream.ffmpeg import nvdec_opens
 from stream.film import ReadTally
 from stream.frame import ColorTags
-from stream.media import MAX_PIXELS, is_url, nvdec_opens, probe, read_frames
+from stream.media import probe, read_frames
 
 Clip = Callable[..., Path]
 

@@ -16,10 +16,12 @@ from conftest import grey
 from stream.colorize import Job, colorize
 from stream.config import Settings
 from stream.errors import OutputError, UsageError
+from stream.ffmpeg import encoder_opens
 from stream.film import Info, ReadTally
 from stream.frame import Frame
-from stream.media import encoder_opens, probe, read_frames
-from stream.mux import Output, Writer, plan_output, reduction
+from stream.media import probe, read_frames
+from stream.mux import Output, Writer, plan_output
+from stream.planes import reduction
 
 Clip = Callable[..., Path]
 
@@ -167,7 +169,7 @@ def test_matroska_keeps_subtitles_chapters_attachment_cover_and_tags(clip: Clip,
 
 def test_a_cover_goes_from_matroska_to_mp4_and_back(clip: Clip, tmp_path: Path) -> None:
     path = clip("reel.mkv", pts=range(5), audio=["aac"], cover=_png())
-    for target in (tmp_path / "colour.mp4", tmp_path / "again.mkv"):
+    for target in (tmp_path / "colour.mp4", tmp_path / "again.mkv", tmp_path / "third.mkv"):
         _, output = transcode(path, target)
         assert not output.notices
         (cover,) = (other for other in probe(target).others if other.cover)

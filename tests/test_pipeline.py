@@ -5,8 +5,9 @@ import pytest
 
 from stream import pipeline
 from stream.config import Settings
-from stream.engine import Engine, Geometry
+from stream.engine import Engine
 from stream.frame import Frame
+from stream.geometry import Geometry
 from stream.metrics import Meter
 from stream.runtime import Painted
 

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
+from stream.container import plane_rows
 from stream.errors import UsageError
-from stream.media import plane_rows
 from stream.planes import find_layout, luma_of_rgb, take_planes
 
 REPACKED = [

@@ -12,6 +12,8 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -39,9 +41,10 @@ CHROMIUM = next(
 )
 NUMBERS = {
     "source": "a film", "state": "live", "reason": "", "frames_in": 9, "frames_out": 7, "frames_dropped": 2,
-    "reconnects": 0, "age_ms": 3, "fps": 21.5, "latency_ms": {"p50": 40.0, "p95": 50.0, "p99": 60.0}, "rejected": 0,
+    "reconnects": 0, "lost_s": 1.5,
+    "age_ms": 3, "fps": 21.5, "latency_ms": {"p50": 40.0, "p95": 50.0, "p99": 60.0}, "rejected": 0,
     "notice": "the look wave can't be put on",
-    "sinks": {"page": {"written": 7, "dropped": 0, "state": "ok"}},
+    "sinks": {"page": {"written": 7, "dropped": 0, "reconnects": 0, "state": "ok"}},
 }  # fmt: skip
 
 
@@ -243,9 +246,25 @@ def test_a_websocket_of_another_site_is_refused(open_page):
         peer.recv(timeout=10)
 
 
+def test_pixels_that_are_not_square_are_shown_in_their_proportions():
+    one = shown(3, size=(320, 180))
+    for aspect, size in ((Fraction(4, 3), (427, 180)), (Fraction(8, 9), (320, 202))):
+        taken = replace(one.taken, info=replace(one.taken.info, pixel_aspect=aspect))
+        with preview() as page, connect(page.address.replace("http", "ws") + "ws") as watcher:
+            while not page._watchers:
+                time.sleep(0.01)
+            page.write(replace(one, taken=taken))
+            while isinstance(data := watcher.recv(5), str):
+                pass
+        head = json.loads(data[4 : 4 + struct.unpack(">I", data[:4])[0]])
+        assert (head["width"], head["height"]) == size
+
+
 def test_other_addresses_need_the_token():
     with preview(host="0.0.0.0") as page:
-        assert page.token and page.token in page.address
+        assert page.token and page.token in page.address and "0.0.0.0" not in page.address
+        with urllib.request.urlopen(page.address, timeout=5) as answer:
+            assert answer.status == 200
         assert get(page, "/")[0] == get(page, "/?token=wrong")[0] == 403
         status, _, headers = get(page, f"/?token={page.token}")
         assert status == 200 and "HttpOnly" in headers["set-cookie"]
@@ -264,7 +283,7 @@ def test_a_token_that_a_url_would_change_is_refused(token):
 
 
 def test_a_port_in_use_is_one_clear_line():
-    with preview() as page, pytest.raises(OutputError, match="choose another --port"):
+    with preview() as page, pytest.raises(OutputError, match="choose another --web or --port"):
         Preview(Controls(Setting()), port=page.port)
 
 
@@ -343,6 +362,7 @@ def test_prometheus_reads_the_same_numbers():
     with preview() as page:
         text = get(page, "/metrics")[1].decode()
     assert "kinochrome_frames_dropped_total 2.0" in text and "kinochrome_fps 21.5" in text
+    assert "kinochrome_lost_seconds_total 1.5" in text
     assert 'kinochrome_latency_seconds{quantile="0.99"} 0.06' in text
     assert 'kinochrome_sink_written_total{sink="page"} 7.0' in text
     assert expose(NUMBERS)[0].decode() == text
@@ -392,10 +412,14 @@ def test_the_page_in_chromium(tmp_path, monkeypatch):
                 tell(child)
                 back = hear(child, "back")
                 assert back["problems"] == []
+                assert hear(child, "sizes") == {"step": "sizes", "bars": [0, 0, 0]}
+                notice, hint = hear(child, "words")["words"]
+                assert notice == "preparing the network" and hint.startswith("S snapshot. These")
                 assert {origin for origin in back["asked"] if origin != "null"} <= {
                     f"http://127.0.0.1:{port}",
                     f"ws://127.0.0.1:{port}",
                 }
+                assert hear(child, "quiet")["problems"] == []
                 assert hear(child, "embed") == {"step": "embed", "rest": "", "wide": False}
             assert child.wait(20) == 0
         finally:

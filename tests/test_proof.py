@@ -92,6 +92,8 @@ def test_verify_finds_a_proof_that_does_not_hold(clip: Clip, tmp_path: Path) -> 
 def test_lossy_films_have_no_proof_and_old_ones_go(clip: Clip, tmp_path: Path) -> None:
     film, result = clip("reel.mkv", pts=range(5)), tmp_path / "colour.mkv"
     colorize(film, result, settings=SMALL, job=FFV1)
+    with pytest.raises(OutputError, match=r"colour\.mkv: exists already; -y"):
+        colorize(film, result, settings=SMALL, job=Job(codec="ffv1"))
     result.unlink()
     (tmp_path / "colour.mkv.json").unlink()
     with pytest.raises(OutputError, match="framemd5: exists already; -y"):
@@ -139,7 +141,7 @@ def test_what_is_noted_is_read(clip_info: Info, tmp_path_factory: pytest.TempPat
     proof = Proof(film, clip_info, Fraction(1, 600))
     for time in pts:
         proof.note(checksum(luma), time)
-    found = read_proof(proof.finish())
+    found = read_proof(proof.finish(film.parent))
     assert found.time_base == Fraction(1, 600)
     assert found.rows == tuple((time, checksum(luma[:, :])) for time in pts)
     assert checksum(np.asfortranarray(luma)) == checksum(luma)
@@ -150,3 +152,21 @@ def clip_info(tmp_path_factory: pytest.TempPathFactory) -> Info:
     from conftest import make_clip
 
     return probe(make_clip(tmp_path_factory.mktemp("clip") / "reel.mkv", pts=[0]))
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_no_proof_is_left_of_a_film_that_failed(clip: Clip, tmp_path: Path, segments: bool) -> None:
+    """Something takes the film's place in the last moment; once it is gone, the same command makes both."""
+    film, result = clip("reel.mkv", pts=range(5)), tmp_path / "colour.mkv"
+    job = Job(codec="ffv1", segments=segments)
+    options = Settings(short_side=32, runtime="torch")
+
+    def take(done: int, expected: int | None) -> None:
+        result.mkdir(exist_ok=True)
+
+    with pytest.raises(OutputError, match="can't be written"):
+        colorize(film, result, settings=options, job=job, progress=take)
+    assert not list(tmp_path.glob("*framemd5*"))
+    result.rmdir()
+    colorize(film, result, settings=options, job=Job(codec="ffv1", segments=segments, overwrite=not segments))
+    assert proof_of(result).exists() and verify(film, result).ok

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream import keys, pubsub, ring
+from stream.capture import info_of
 from stream.endpoint import resolve, runtime_folder
 from stream.errors import InputError, OutputError, UsageError
 from stream.frame import Frame
@@ -253,9 +255,13 @@ def test_the_socket_of_a_publisher_that_was_killed_is_taken_over():
         pass
 
 
-def test_an_ipc_socket_that_was_opened_anew_stays():
+def test_an_ipc_socket_that_was_opened_anew_stays(monkeypatch):
+    sleep, slept = time.sleep, []
     with linked() as (publisher, subscriber):
-        publisher._reopen()
+        with monkeypatch.context() as patch:
+            patch.setattr(pubsub.time, "sleep", lambda seconds: (slept.append(seconds), sleep(seconds)))
+            publisher._reopen()
+        assert sum(slept) < 2  # nobody is sent anything meanwhile
         until(lambda: subscriber.receive(0) or publisher.listeners(FRAME), "the friend did not come back")
         assert (runtime_folder() / "reel").is_socket()
         publisher.send(picture(5), capture_ns=0)
@@ -277,6 +283,10 @@ def test_what_a_live_consumer_does_not_take_is_dropped_and_leaves_a_gap():
         while lane.dropped < early + 5:
             lane.put(shown(number))
             number += 1
+        while not subscriber.ledger.lost:  # a gap shows with the picture after it
+            lane.put(shown(number))
+            number += 1
+            subscriber.receive(0.01)
         closing = threading.Thread(target=lane.close)
         closing.start()
         until(lambda: subscriber.receive(0.01) is None and not closing.is_alive(), "it does not end")
@@ -289,7 +299,7 @@ def test_what_a_live_consumer_does_not_take_is_dropped_and_leaves_a_gap():
 
 def shown(number):
     frame = picture(number, (640, 480))
-    taken = Taken(frame=frame, info=None, capture_ns=time.monotonic_ns())
+    taken = Taken(frame=frame, info=info_of(frame, "x"), capture_ns=time.monotonic_ns())
     return Shown(frame=frame, taken=taken, look="/home/me/d\u00e9j\u00e0.jpg")
 
 
@@ -311,6 +321,29 @@ def test_a_film_on_push_is_told_in_its_look_and_without_gaps():
 )
 def test_looks_are_told_without_folders(look, told):
     assert public_look(look) == told
+
+
+def without_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return False
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(without_ipv6(), reason="this machine has no IPv6")
+def test_ipv6_is_spoken_where_an_address_says_so():
+    with linked("tcp://[::1]:*") as (publisher, subscriber):
+        assert publisher.address.startswith("tcp://[::1]:")
+        assert publisher.send(picture(1), capture_ns=1)
+        assert isinstance(subscriber.receive(5), FrameMessage | Heartbeat)
+
+
+def test_the_port_that_was_taken_is_told():
+    told = []
+    sink = PublisherSink(resolve("push+tcp://127.0.0.1:*"), Security(), tell=told.append)
+    sink.close()
+    assert re.fullmatch(r"publishing at push\+tcp://127\.0\.0\.1:\d+", told[0])
 
 
 def test_the_control_socket_is_for_the_user_alone():

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from stream import engine, resample
-from stream.engine import Geometry
 from stream.frame import ColorTags, Frame
+from stream.geometry import Geometry, chroma_planes, working_chroma, working_luma
 from stream.resample import Kind
 
 SIZES = [(480, 854), (64, 96), (48, 64), (97, 131), (40, 30)]
@@ -46,7 +46,7 @@ def case(size, depth=8, rotation=0, subsampling=(1, 1), **tags):
 @pytest.mark.parametrize("depth", [8, 10, 16])
 def test_the_network_sees_the_same(size, rotation, depth):
     frame, geometry, kind = case(size, depth, rotation, full_range=True)
-    wanted = engine.working_luma(frame.luma, frame, geometry)
+    wanted = working_luma(frame.luma, frame, geometry)
     found = resample.working_luma(on_device(frame.luma), kind)
     assert found.shape == (1, 1, *geometry.padded)
     # OpenCV's sums of eight-bit weights round some samples to the neighbouring code.
@@ -60,7 +60,7 @@ def test_the_sources_colours_are_the_same(matrix):
     frame, geometry, kind = case((96, 128), matrix=matrix)
     chroma = tuple(soft((48, 64), 8) + np.uint8(shift) for shift in (0, 40))
     frame = Frame(planes=(frame.luma, *chroma), tags=frame.tags)
-    wanted = engine.working_chroma(frame, geometry)
+    wanted = working_chroma(frame, geometry)
     found = resample.working_chroma((on_device(chroma[0]), on_device(chroma[1])), kind)
     assert np.abs(found[0].numpy() - wanted).max() * 224 <= 1.01 * 1.06 * 1.08
 
@@ -74,7 +74,7 @@ def test_chroma_lies_where_the_cpu_puts_it(size, rotation, subsampling, location
     side = [length // 2 for length in geometry.padded]
     y, x = np.mgrid[0 : 1 : side[0] * 1j, 0 : 1 : side[1] * 1j].astype(np.float32)
     chroma = 0.2 * np.stack((np.sin(3 * x + y), np.cos(2 * y - x)))
-    wanted = engine.chroma_planes(chroma, frame.luma, frame, geometry, subsampling, 1.2)
+    wanted = chroma_planes(chroma, frame.luma, frame, geometry, subsampling, 1.2)
     found = resample.chroma_planes(torch.from_numpy(chroma)[None], on_device(frame.luma), kind)
     for made, right in zip(found, wanted, strict=True):
         difference = np.abs(levels(made) - right.astype(float))
@@ -88,7 +88,7 @@ def test_deep_films_keep_their_codes(depth, full_range):
     frame, geometry, kind = case((90, 160), depth, full_range=full_range, matrix="bt2020")
     side = [length // 2 for length in geometry.padded]
     chroma = np.broadcast_to(np.array([0.1, -0.08], np.float32)[:, None, None], (2, *side)).copy()
-    wanted = engine.chroma_planes(chroma, frame.luma, frame, geometry, (1, 1), 1.2)
+    wanted = chroma_planes(chroma, frame.luma, frame, geometry, (1, 1), 1.2)
     found = resample.chroma_planes(torch.from_numpy(chroma)[None], on_device(frame.luma), kind)
     for made, right in zip(found, wanted, strict=True):
         assert np.abs(levels(made) - right.astype(float)).max() <= 2 ** (depth - 9)
@@ -98,7 +98,7 @@ def test_deep_films_keep_their_codes(depth, full_range):
 @pytest.mark.parametrize("detail", [0.0, 0.5])
 def test_painted_luma_is_the_same(rotation, detail):
     frame, geometry, kind = case((96, 128), 8, rotation)
-    seen = engine.working_luma(frame.luma, frame, geometry)
+    seen = working_luma(frame.luma, frame, geometry)
     styled = (1 - seen) * np.float32(0.8)
     colourer = engine.Engine(None, geometry)
     wanted = colourer._repaint(frame, styled, seen, detail)

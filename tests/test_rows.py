@@ -3,6 +3,7 @@ import torch
 
 from model import weights as released
 from model.generator import Generator
+from stream.errors import InputError
 from train import checkpoint, rows
 
 
@@ -27,7 +28,7 @@ def test_generators_are_loaded_from_safetensors_and_checkpoints(generator, tmp_p
 
 def test_a_strange_checkpoint_is_refused(tmp_path):
     checkpoint.save(tmp_path / "b.pt", {"average": {"a": torch.zeros(1)}}, checkpoint.Progress())
-    with pytest.raises(ValueError, match="no checkpoint of this network"):
+    with pytest.raises(InputError, match="weights of another network"):
         rows.load_generator(tmp_path / "b.pt")
 
 

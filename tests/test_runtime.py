@@ -111,7 +111,7 @@ def test_an_engine_is_converted_once_and_marked_as_checked(cache):
     open_runtime(Settings(runtime="openvino"), SIZE)
     (meta,) = cache.glob("kinochrome/engines/*/*natural-64x96*/meta.json")
     assert json.loads(meta.read_text())["p999_levels"] <= GOLDEN_P999
-    model = meta.with_name("early.xml")
+    model = meta.with_name("graph.xml")
     before = model.stat().st_mtime_ns
     open_runtime(Settings(runtime="openvino"), SIZE)
     assert model.stat().st_mtime_ns == before
@@ -122,11 +122,11 @@ def test_a_cut_off_conversion_is_made_again(cache):
     open_runtime(Settings(runtime="openvino"), SIZE)
     (meta,) = cache.glob("kinochrome/engines/*/*natural-64x96*/meta.json")
     meta.unlink()
-    meta.with_name("early.xml").write_text("half a file")
+    meta.with_name("graph.xml").write_text("half a file")
     assert open_runtime(Settings(runtime="openvino"), SIZE).runtime.start(pictures(1))().chroma.shape[0] == 1
 
 
-@pytest.mark.parametrize("name", ["early.xml", "natural.bin"])
+@pytest.mark.parametrize("name", ["graph.xml", "graph.bin"])
 def test_a_damaged_engine_is_made_again(cache, reference, name):
     open_runtime(Settings(runtime="openvino"), SIZE)
     (file,) = cache.glob(f"kinochrome/engines/*/*natural-64x96*/{name}")

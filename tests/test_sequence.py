@@ -20,6 +20,7 @@ from stream.errors import InputError, KinochromeError, OutputError, UsageError
 from stream.film import ReadTally
 from stream.media import decode_picture
 from stream.sequence import Pattern, find_sequence, parse_pattern
+from stream.sequence_writer import SequenceWriter, plan_sequence
 from stream.source import probe, read_frames
 from stream.verify import verify
 
@@ -191,11 +192,20 @@ def test_folders_that_must_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     full = make_scans(tmp_path / "full", "png", 8)
     mixed = make_scans(tmp_path / "mixed", "png", 8)
     (mixed / "notes.txt").write_text("precious")
+    for name in ("2020", "12.png", "scan_12"):  # numbers, but not of these pictures
+        make_scans(tmp_path / f"with {name}", "png", 8).joinpath(name).write_text("precious")
+    (make_scans(tmp_path / "deep", "png", 8) / "scan_0002.png").mkdir()
+    for link, place in (("linked", "full"), ("broken", "nowhere")):
+        (tmp_path / link).symlink_to(place)
     monkeypatch.chdir(tmp_path)
     refused: list[tuple[Path, Job, str]] = [
         (scans, Job(overwrite=True), "folder of the scans themselves"),
         (full, Job(), "-y overwrites it"),
         (mixed, Job(overwrite=True), "holds other files, such as notes.txt"),
+        *((tmp_path / f"with {name}", Job(overwrite=True), name) for name in ("2020", "12.png", "scan_12")),
+        (tmp_path / "deep", Job(overwrite=True), "holds other files, such as scan_0002.png"),
+        (tmp_path / "linked", Job(overwrite=True), "is a link; name the folder"),
+        (tmp_path / "broken", Job(), "is a link; name the folder"),
         (Path("%04d.png"), Job(), "a folder of their own"),
         (tmp_path / "new" / "%04d.jpg", Job(), "are written as .dpx"),
         (tmp_path / "new" / "%04d.png", Job(codec="ffv1"), "have no codec"),
@@ -206,7 +216,7 @@ def test_folders_that_must_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
             colorize(scans, target, settings=SMALL, job=job)
     colorize(scans, full, settings=SMALL, job=Job(overwrite=True))
     assert names(full) == names(scans) and cv2.imread(str(full / "scan_0998.png")).shape == (24, 32, 3)
-    assert names(tmp_path) == ["full", "full.json", "mixed", "scans"]
+    assert not {"nowhere", "new", "full.part"} & set(names(tmp_path)) and (tmp_path / "full.json").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -235,3 +245,19 @@ def test_where_a_result_lies_if_nobody_says(
     made, notice = default_target(source)
     assert made in (Path(target), tmp_path / target)
     assert notice.startswith("no -o was given") and ("keeps everything" in notice) == ("mkv" in target)
+
+
+def test_two_runs_on_the_same_numbered_pictures_the_second_refuses(clip: Clip, tmp_path: Path) -> None:
+    film, target = clip("reel.mkv", pts=range(3)), tmp_path / "colour" / "roll_%04d.png"
+    info = probe(film)
+    output = plan_sequence(info, target)
+    (first, *_) = frames = list(read_frames(film))
+    with SequenceWriter(output, info) as writer:
+        writer.write(first)
+        with pytest.raises(OutputError, match="another run is writing it"):
+            SequenceWriter(output, info)
+        for frame in frames[1:]:
+            writer.write(frame)
+    assert len(list(target.parent.iterdir())) == 3
+    with SequenceWriter(plan_sequence(info, target, overwrite=True), info) as writer:  # the first one has let go
+        writer.write(first)

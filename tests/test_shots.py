@@ -7,8 +7,8 @@ from test_motion import texture
 
 from benchmarks.clips import SAMPLE
 from model import temporal
-from stream.engine import Geometry, working_luma
 from stream.frame import Frame
+from stream.geometry import Geometry, working_luma
 from stream.media import read_frames
 from stream.shots import Picture, mark_ahead, mark_online
 

@@ -7,6 +7,7 @@ from test_motion import texture
 from test_shots import FRAME, film
 
 from model import temporal
+from stream import steady
 from stream.metrics import Meter
 from stream.shots import AHEAD, Marked, Picture
 from stream.steady import hold, hold_ahead, hold_online
@@ -91,6 +92,19 @@ def test_looking_ahead_each_shot_is_as_if_it_were_alone(lengths):
         alone = chromas(held(given[start : start + length]))
         assert all(torch.equal(a, b) for a, b in zip(alone, together[start : start + length], strict=True))
         start += length
+
+
+@pytest.mark.parametrize("lag", [0, 6, 24])
+def test_a_shot_of_one_picture_asks_the_device_for_no_recording_of_nothing(monkeypatch, lag):
+    asked = []
+
+    def on(device, function):
+        return lambda *given, **how: asked.append((function.__name__, given)) or function(*given, **how)
+
+    monkeypatch.setattr(steady, "_on", on)
+    given = noisy(film(1, 1, 1))
+    assert all(map(torch.equal, chromas(held(given, lag=lag)), chromas(given)))
+    assert not [given for name, given in asked if name == "between" and given[0] is None and given[2] is None]
 
 
 def test_looking_ahead_is_steadier_and_truer_from_the_first_frame_on():

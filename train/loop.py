@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from model.generator import Generator
+from stream.errors import InputError, Interrupted
 from train import checkpoint, sheets
 from train.config import Phase, TrainConfig
 from train.critic import Critic
@@ -45,6 +46,8 @@ class Paths:
 
     run: Path
     """Folder of this stage: checkpoint.pt, log.jsonl, curves.png, sheet-*.png, stage.json."""
+    start: Path | None = None
+    """Checkpoint or weights that the stage started from, for its checkpoint; None is ImageNet's trunk."""
     samples: Path | None = None
     """Pictures that the sheets show: a shard or folder never trained on."""
     films: tuple[Path, ...] = ()
@@ -143,6 +146,13 @@ class StopRequest:
     """Set by the CLI's signal handler: the loop finishes the step, saves and returns."""
 
     asked = False
+    number = 0
+    """The signal's; 0 for none."""
+
+    def check(self, hint: str) -> None:
+        """Raises Interrupted where a signal came; hint: how to go on."""
+        if self.asked:
+            raise Interrupted(f"stopped; {hint}", self.number)
 
 
 def train(
@@ -156,11 +166,17 @@ def train(
     checkpoint.seed_everything(trainer.config.seed)
     progress = checkpoint.Progress()
     if not resume:
+        progress.origin = "" if paths.start is None else checkpoint.fingerprint(paths.start)
         (paths.run / "log.jsonl").unlink(missing_ok=True)
         trainer.prepare()
     else:
         state, progress = checkpoint.load(paths.run / "checkpoint.pt")
-        trainer.restore(state)
+        try:
+            trainer.restore(state)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"{paths.run / 'checkpoint.pt'}: damaged, or of another network; start the stage anew in another --run"
+            ) from error
     yield from _Sitting(trainer, progress, paths, minutes * 60, stop).run(workers)
 
 
@@ -200,14 +216,16 @@ class _Sitting:
         return min(1.0, self.progress.spent_s / self.budget_s)
 
     def run(self, workers: int) -> Iterator[dict[str, float]]:
+        before = self.progress.step
         for phase in map(self._sized, self.config.phases):
             if self.done >= phase.until or self.stop.asked:
                 continue
             seed = self.config.seed + self.progress.step
             sources = [task.source(phase, seed=seed, workers=workers) for task in self.trainer.tasks]
             yield from self._phase(phase, sources)
-        self._draw()
-        self._save()
+        if self.progress.step > before:  # an earlier sitting's end needs no second sheet, and its checkpoint stays
+            self._draw()
+            self._save()
 
     def _sized(self, phase: Phase) -> Phase:
         """The phase with batches that suit the device."""

@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from model import color
 from model.generator import Generator
-from model.style import EXEMPLAR_SIDE
 from train import sheets
 from train.data import Picture
 from train.teacher import Teacher
@@ -71,9 +69,7 @@ def ours(name: str, generator: Generator) -> list[Painter]:
 
 def _ours(name: str, generator: Generator, *, in_colour: bool) -> Painter:
     def look(exemplar: Picture) -> Tensor:
-        size = (EXEMPLAR_SIDE, EXEMPLAR_SIDE)
-        small = np.asarray(cv2.resize(exemplar, size, interpolation=cv2.INTER_AREA), np.uint8)
-        return sheets.encode(generator, small)
+        return sheets.encode(generator, exemplar)
 
     def planes(photo: Picture) -> tuple[Tensor, Tensor | None]:
         luma, chroma = color.split(tensor(photo))

@@ -118,15 +118,9 @@ def load_generator(source: str | Path) -> Loaded:
         return Loaded(released.load(release), release.sha256, "fused" in release.graphs)
     if not path.is_file():
         raise ValueError(f"{source}: no such file, and no release of that name; there are {', '.join(table)}")
-    if path.suffix != ".pt":
-        generator = released.load_path(path)
-        styled = any(released.is_style(name) for name in released.tensor_names(path))
-    else:
-        generator, styled = Generator(), True
-        try:
-            generator.load_state_dict(checkpoint.load(path)[0]["average"])
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(f"{path}: no checkpoint of this network") from error
+    generator = Generator()
+    checkpoint.load_weights(generator, path)
+    styled = path.suffix != ".safetensors" or any(map(released.is_style, released.tensor_names(path)))
     return Loaded(generator.eval(), hashlib.sha256(path.read_bytes()).hexdigest(), styled)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model import color
 from model.generator import Generator
+from model.style import exemplar_side
 from stream.looks import code_of
 from stream.media import probe, read_frames
 from train.data import Picture, find_pictures, load_square
@@ -105,10 +106,11 @@ def colourise(generator: Generator, luma: Tensor) -> Picture:
 
 @torch.inference_mode()
 def encode(generator: Generator, painting: Picture) -> Tensor:
-    """The code `[1, S]` of a painting, RGB."""
+    """The code `[1, S]` of a painting, RGB, for pictures of the same size."""
+    side = exemplar_side(min(painting.shape[:2]))
     was_training = generator.training
     generator.eval()
-    code = torch.from_numpy(code_of(painting, generator))[None].to(next(generator.parameters()).device)
+    code = torch.from_numpy(code_of(painting, generator, side))[None].to(next(generator.parameters()).device)
     generator.train(was_training)
     return code
 

@@ -31,8 +31,10 @@ function slide() {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return
-  const typing = ["INPUT", "BUTTON", "A"].includes(event.target.tagName)
-  if (event.key === " " && !typing) find("pause").click()
+  if (document.body.classList.contains("readonly") && event.key.toLowerCase() !== "s") return
+  const typing = event.target.tagName === "INPUT" // arrows move sliders and looks; the space bar does nothing to them
+  if (event.key === " " && event.target.tagName === "A") event.target.click()
+  else if (event.key === " " && event.target.tagName !== "BUTTON") find("pause").click()
   else if (event.key.toLowerCase() === "s") find("snapshot").click()
   else if (event.key.toLowerCase() === "c") {
     find("split").value = Number(find("split").value) > 0 ? 0 : 50
@@ -77,7 +79,9 @@ function onState({ ok, state, error }) {
   pill.textContent = state.paused ? "paused" : numbers.state
   pill.title = numbers.reason
   find("remark").textContent = numbers.notice
+  find("dropped").title = numbers.lost_s ? `${numbers.lost_s} s of the film were not there any more after a break` : ""
   if (numbers.state === "reconnecting" || numbers.state === "stalled") notify(`No picture from ${numbers.source}. ${numbers.reason}`)
+  if (numbers.preparing) notify(numbers.preparing) // until the next picture
   find("fps").textContent = numbers.fps.toFixed(1)
   find("latency").textContent = numbers.latency_ms ? `${Math.round(numbers.latency_ms.p50)} ms (p99 ${Math.round(numbers.latency_ms.p99)})` : "–"
   find("dropped").textContent = `${numbers.frames_dropped} of ${numbers.frames_in}`
@@ -108,7 +112,8 @@ function showLooks(state) {
 function describe(name, sink) {
   const item = document.createElement("li")
   const dropped = sink.dropped ? `, ${sink.dropped} dropped` : ""
-  item.textContent = sink.state === "ok" ? `${name}: ${sink.written}${dropped}` : `${name}: ${sink.state}`
+  const again = sink.reconnects ? `, back ${sink.reconnects} times` : ""
+  item.textContent = sink.state === "ok" ? `${name}: ${sink.written}${dropped}${again}` : `${name}: ${sink.state}`
   item.classList.toggle("bad", sink.state !== "ok")
   return item
 }

@@ -53,11 +53,15 @@ say("looks", { looks, strength, remark: await page.locator("#remark:visible").te
 await told.next()
 await more(page)
 
-await page.evaluate(() => document.activeElement.blur())
-await page.keyboard.press("Space")
-await state(page, "paused")
-await page.keyboard.press("Space")
-await state(page, "live")
+// The space bar holds and goes on wherever the focus is: nowhere, on the slider of the picture, on a look.
+const focus = [() => page.evaluate(() => document.activeElement.blur()), () => page.locator("#split").focus(), () => page.locator("#look input:checked").focus()]
+for (const put of focus) {
+  await put()
+  await page.keyboard.press("Space")
+  await state(page, "paused")
+  await page.keyboard.press("Space")
+  await state(page, "live")
+}
 const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("s")])
 await download.saveAs(`${folder}/snapshot.png`)
 say("snapshot")
@@ -70,6 +74,28 @@ await page.waitForFunction(() => ["live", "ended"].includes(document.querySelect
 await more(page)
 say("back", { problems, asked: [...asked] })
 
+// The stage has the picture's shape at every size: what the slider slides over is the picture, not bars beside it.
+const bars = []
+for (const [width, height] of [[1280, 760], [844, 390], [390, 844]]) {
+  await page.setViewportSize({ width, height })
+  const box = await page.locator(".stage").boundingBox()
+  const canvas = await page.evaluate(() => ((c) => c.width / c.height)(document.getElementById("after")))
+  bars.push(Math.round(Math.abs(box.width - box.height * canvas) / 2))
+}
+await page.setViewportSize({ width: 1280, height: 760 })
+say("sizes", { bars })
+
+// What only takes long is said until the next picture, and who may switch nothing is told of no keys for it.
+const words = await page.evaluate(async () => {
+  const state = await (await fetch("/state")).json()
+  const told = (more) => {
+    window.kinochrome.onState({ ok: true, state: { ...state, ...more } })
+    return [document.querySelector("#notice").innerText, document.querySelector(".hint").innerText]
+  }
+  return [told({ numbers: { ...state.numbers, preparing: "preparing the network" } })[0], told({ readonly: true })[1]]
+})
+say("words", { words })
+
 await page.emulateMedia({ colorScheme: "dark" })
 await page.screenshot({ path: `${folder}/dark.png` })
 await page.setViewportSize({ width: 390, height: 844 })
@@ -80,6 +106,7 @@ await page.goto(new URL("/embed", url).href)
 await page.waitForFunction(() => window.kinochrome?.shown > 1)
 await page.setViewportSize({ width: 640, height: 480 })
 await page.screenshot({ path: `${folder}/embed.png` })
+say("quiet", { problems })
 const rest = await page.evaluate(() => document.body.innerText.trim())
 say("embed", { rest, wide })
 await browser.close()
